@@ -23,7 +23,7 @@ from recognition.data.splits import left_out_of, matching_test_split, split_indi
 from recognition.evaluation.calibration import calibration_of
 from recognition.evaluation.metrics import answered_of, measure
 from recognition.inference.prediction import matched_labels, visible_clips
-from recognition.inference.scores import scores_of
+from recognition.inference.scores import Scores, scores_of
 from recognition.inference.skeleton_clips import clips_for
 from recognition.run_folder import SPLIT_NAME
 from recognition.run_names import newest_run
@@ -76,32 +76,7 @@ def evaluate(
     folder = folder_for(trained.path, path, split)
     with progress_bar(console, len(dataset)) as advance:
         scores = scores_of(trained, dataset, engine, progress=advance)
-    scores = replace(scores, labels=chosen.labels)
-    counted = {*scores.names, *chosen.unanswered}
-    parts = _names_of_run(trained)
-    groups = _count_groups(clips, chosen.indices, parts)
-    threshold = trained.confidence.threshold
-    result = Evaluation(
-        trained=trained,
-        clips=clips,
-        split=split,
-        metrics=measure(scores.probabilities, scores.labels, unanswered=chosen.unanswered_labels),
-        calibration=calibration_of(scores.probabilities, scores.labels),
-        answered=None
-        if threshold is None
-        else answered_of(scores.probabilities, scores.labels, scores.unknown > threshold),
-        scores=scores,
-        unanswered=chosen.unanswered,
-        unanswered_labels=chosen.unanswered_labels,
-        unlabelled=chosen.unlabelled,
-        left_out=chosen.left_out,
-        trained_on=len(counted & parts["training"]) if parts is not None else None,
-        chosen_on=len(counted & parts["held_out"]) if parts is not None else None,
-        groups=groups[0],
-        groups_trained_on=groups[1],
-        persons=sum(clips.part_of[index] is not None for index in chosen.indices),
-        folder=folder,
-    )
+    result = _measured(trained, clips, split, chosen, replace(scores, labels=chosen.labels), folder)
     for line in warnings_of(result):
         console.print(Text(f"warning: {line}"))
     _write(result)
@@ -129,6 +104,37 @@ class _Selection:
     unanswered_labels: np.ndarray
     unlabelled: int
     left_out: int
+
+
+def _measured(
+    trained: Trained, clips: ClipSet, split: str, chosen: _Selection, scores: Scores, folder: Path
+) -> Evaluation:
+    """Return the measures of scores, and how the evaluated clips relate to those of the run."""
+    counted = {*scores.names, *chosen.unanswered}
+    parts = _names_of_run(trained)
+    groups = _count_groups(clips, chosen.indices, parts)
+    threshold = trained.confidence.threshold
+    return Evaluation(
+        trained=trained,
+        clips=clips,
+        split=split,
+        metrics=measure(scores.probabilities, scores.labels, unanswered=chosen.unanswered_labels),
+        calibration=calibration_of(scores.probabilities, scores.labels),
+        answered=None
+        if threshold is None
+        else answered_of(scores.probabilities, scores.labels, scores.unknown > threshold),
+        scores=scores,
+        unanswered=chosen.unanswered,
+        unanswered_labels=chosen.unanswered_labels,
+        unlabelled=chosen.unlabelled,
+        left_out=chosen.left_out,
+        trained_on=len(counted & parts["training"]) if parts is not None else None,
+        chosen_on=len(counted & parts["held_out"]) if parts is not None else None,
+        groups=groups[0],
+        groups_trained_on=groups[1],
+        persons=sum(clips.part_of[index] is not None for index in chosen.indices),
+        folder=folder,
+    )
 
 
 def _select(clips: ClipSet, split: str, trained: Trained) -> _Selection:

@@ -71,20 +71,10 @@ def predict(
         VideoError: A camera or a stream cannot be read.
     """
     networks, engine, file_options = networks or Networks(), engine or Engine(), file_options or SkeletonFileOptions()
-    live = [str(word) for word in given if is_live(str(word))]
-    skeletons = [Path(word) for word in given if str(word) not in live and _holds_skeletons(Path(word))]
-    videos = [word for word in given if str(word) not in live and Path(word) not in skeletons]
-    _refuse_contradictions(live, skeletons, videos, options, file_options)
-    found = survey(videos) if videos else Inputs()
+    live, skeletons, found = _sorted_inputs(given, options, file_options)
     sources = found.sources
-    _refuse_overlay(sources, options)
     run = run if run is not None else _newest(console)
-    exported = is_exported(run)
-    found_detector = None if exported else detector_file(run)
-    if found_detector is None and not exported:
-        # An error that needs nothing to be loaded.
-        run_file(run)
-        require_torch(f"the recognizer {run}")
+    found_detector = _checked_detector(run)
     # Only now, because they take a while to load.
     from pipeline.predict.live import predict_live
     from pipeline.predict.networks import open_networks
@@ -111,6 +101,39 @@ def predict(
     else:
         answers = predict_videos(sources, extractor, predictor, options, console, stride=stride, observer=observer)
     yield from map(named, answers)
+
+
+def _sorted_inputs(
+    given: Sequence[str | Path], options: PredictOptions, file_options: SkeletonFileOptions
+) -> tuple[list[str], list[Path], Inputs]:
+    """Return cameras and streams, skeleton files, and videos.
+
+    Raises:
+        UsageError: There is no input, or the options do not apply to it.
+    """
+    live = [str(word) for word in given if is_live(str(word))]
+    skeletons = [Path(word) for word in given if str(word) not in live and _holds_skeletons(Path(word))]
+    videos = [word for word in given if str(word) not in live and Path(word) not in skeletons]
+    _refuse_contradictions(live, skeletons, videos, options, file_options)
+    found = survey(videos) if videos else Inputs()
+    _refuse_overlay(found.sources, options)
+    return live, skeletons, found
+
+
+def _checked_detector(run: Path) -> Path | None:
+    """Return the action detector of a run, None if it has a recognizer; what is missing is reported at once.
+
+    Raises:
+        WeightsError: There is no such run.
+        BackendError: It needs torch, which is not installed.
+    """
+    if is_exported(run):
+        return None
+    found = detector_file(run)
+    if found is None:
+        run_file(run)
+        require_torch(f"the recognizer {run}")
+    return found
 
 
 def _holds_skeletons(path: Path) -> bool:
