@@ -5,13 +5,14 @@ from pathlib import Path
 
 from pose_extraction.errors import AnnotationError
 
-_PERSON = re.compile(r"(?P<clip>.+)_P(?P<person>\d{1,9})")
+# As here, clip_P3, and as Pose2Sim does, with frames and steps of processing: clip_P3_0-99, clip_P3_0-99_filt.
+_PERSON = re.compile(r"(?P<clip>.+)_P(?P<person>\d{1,9})(?:_\d+-\d+)?(?P<step>_[A-Za-z]\w*)?")
 
 
 def clip_path(path: Path) -> Path:
     """Return the path that the files of all persons of a clip have in common: clip.trc for clip_P3.trc."""
     match = _PERSON.fullmatch(path.stem)
-    return path if match is None else path.with_name(f"{match['clip']}{path.suffix}")
+    return path if match is None else path.with_name(f"{match['clip']}{match['step'] or ''}{path.suffix}")
 
 
 def person_path(path: Path, number: int, persons: int) -> Path:
@@ -26,14 +27,19 @@ def files_of(path: Path) -> dict[int, Path]:
         path: Path of the clip, or the file of one person; the others of its clip are found, too.
 
     Raises:
-        AnnotationError: There is none.
+        AnnotationError: There is none, or a person has two.
     """
     path = clip_path(path)
     files = {0: path} if path.is_file() else {}
     for file in sorted(path.parent.glob(f"*{path.suffix}")):
         match = _PERSON.fullmatch(file.stem)
         if match is not None and clip_path(file) == path:
-            files.setdefault(int(match["person"]), file)
+            person = int(match["person"])
+            if person in files:
+                raise AnnotationError(
+                    f"{file}: has the same person as {files[person].name}; move other parts of a video to other folders"
+                )
+            files[person] = file
     if not files:
         raise AnnotationError(f"{path}: no such file; check the name")
     return files

@@ -18,7 +18,7 @@ from pose_extraction.exchange.writing import plain, write_text
 
 
 def read(path: Path, given: Given) -> list[PoseClip]:
-    """Read the skeletons of all tracks. Frames between key frames, and shapes other than skeletons, are ignored."""
+    """Read the skeletons of all tracks; in frames without one, a person is unseen."""
     root = read_xml(path)
     tracks = root.findall("track")
     shapes = [(track, shape) for track in tracks for shape in track.findall("skeleton")]

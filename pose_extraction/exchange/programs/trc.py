@@ -1,5 +1,6 @@
 """TRC, the marker files of OpenSim and Pose2Sim: a table of one person, with times. Other persons have own files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,23 @@ from pose_extraction.exchange.writing import write_text
 
 _METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 PIXELS = "px"
+# Times that differ by a smaller part of a frame are those of the same frame.
+_SAME_FRAME = 0.1
 
 
 def read(path: Path, given: Given) -> list[PoseClip]:
     """Read the file of a clip with one person, or those of all its persons."""
     files = files_of(path)
     tables = {person: _table(file) for person, file in files.items()}
-    joints, units, rate, time, _ = next(iter(tables.values()))
+    joints, units, rate, _, _ = next(iter(tables.values()))
     for person, table in tables.items():
-        if table[:3] != (joints, units, rate) or len(table[3]) != len(time):
-            raise AnnotationError(f"{files[person]}: has other markers, units or frames than the first person's file")
-    keypoint = np.stack([table[4] for table in tables.values()])
+        if not len(table[3]):
+            raise AnnotationError(f"{files[person]}: has no frames; it is truncated")
+        if len(tables) > 1 and (np.diff(table[3]) <= 0).any():
+            raise AnnotationError(f"{files[person]}: its times do not increase from frame to frame; correct them")
+        if table[:3] != (joints, units, rate):
+            raise AnnotationError(f"{files[person]}: has other markers, units or rate than the first person's file")
+    time, keypoint = _together([(table[3], table[4]) for table in tables.values()], rate)
     flat = units == PIXELS
     has_depth = flat and bool(np.nan_to_num(keypoint[..., 2]).any())
     if flat:
@@ -42,6 +49,20 @@ def read(path: Path, given: Given) -> list[PoseClip]:
     if has_depth:
         clip.dropped.add(DEPTH)
     return [clip]
+
+
+def _together(tables: Sequence[tuple[np.ndarray, np.ndarray]], rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the times (T,) and joints (M, T, V, 3) of persons who may be in different frames."""
+    times = [time for time, _ in tables]
+    if all(np.array_equal(time, times[0]) for time in times):
+        return times[0], np.stack([joints for _, joints in tables])
+    time = np.unique(np.concatenate(times))
+    # The same frame, although a program has rounded its time.
+    time = time[np.concatenate([[True], np.diff(time) * rate > _SAME_FRAME])]
+    keypoint = np.full((len(tables), len(time), *tables[0][1].shape[1:]), np.nan, np.float32)
+    for person, (own, joints) in enumerate(tables):
+        keypoint[person, np.searchsorted(time, own + _SAME_FRAME / rate, side="right") - 1] = joints
+    return time, keypoint
 
 
 def _table(path: Path) -> tuple[tuple[str, ...], str, float, np.ndarray, np.ndarray]:

@@ -204,6 +204,16 @@ def test_the_documentation_lists_every_format() -> None:
         assert (one.package or "") == cells[4], name
 
 
+def test_the_readme_counts_the_formats() -> None:
+    words = {15: "fifteen", 16: "sixteen"}
+    read, written = (sum(one is not None for one in able) for able in zip(*(
+        (one.read, one.write) for one in FORMATS.values()
+    ), strict=True))  # fmt: skip
+    text = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
+    assert f"[{words[len(FORMATS)]} formats](docs/file_formats.md#formats-of-other-programs)" in text
+    assert f"{words[read]} to read and {words[written]} to write" in text
+
+
 def test_the_list_of_formats() -> None:
     done = call("import", "--list")
     assert done.exit_code == 0 and all(name in done.output for name in FORMATS)

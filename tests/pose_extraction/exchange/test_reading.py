@@ -129,11 +129,69 @@ def test_trc_of_metres_millimetres_and_gaps(tmp_path: Path) -> None:
         read("trc", tmp_path / "a.trc")
 
 
+def trc_of_pose2sim(first: int, frames: int) -> str:
+    """A file as Pose2Sim 0.10 writes it: no empty line after the header, frames from the first one, gaps empty."""
+    lines = [
+        "PathFileType\t4\t(X/Y/Z)\ta.trc",
+        "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames",
+        f"50\t50\t{frames}\t2\tm\t50\t{first}\t{frames}",
+        "Frame#\tTime\tRHip\t\t\tLHip\t\t\t",
+        "\t\tX1\tY1\tZ1\tX2\tY2\tZ2\t",
+    ]
+    rows = [f"{frame}\t{frame / 50}\t{frame}.5\t1.0\t2.0\t\t\t" for frame in range(first, first + frames)]
+    return "\n".join([*lines, *rows]) + "\n"
+
+
+def test_trc_of_persons_whom_pose2sim_saw_at_different_times(tmp_path: Path) -> None:
+    (tmp_path / "walk_P0_0-3_filt.trc").write_text(trc_of_pose2sim(0, 4))
+    (tmp_path / "walk_P2_2-5_filt.trc").write_text(trc_of_pose2sim(2, 4))
+    (found,) = read("trc", tmp_path / "walk_P0_0-3_filt.trc")
+    assert (found.track_id.tolist(), found.frame_index.tolist(), found.fps) == ([0, 2], [0, 1, 2, 3, 4, 5], 50)
+    np.testing.assert_array_equal(found.keypoint[0, :, 0, 0], [0.5, 1.5, 2.5, 3.5, np.nan, np.nan])
+    np.testing.assert_array_equal(found.keypoint[1, :, 0, 0], [np.nan, np.nan, 2.5, 3.5, 4.5, 5.5])
+    assert not found.seen[:, :, 1].any()
+    (tmp_path / "walk_P0_6-7_filt.trc").write_text(trc_of_pose2sim(6, 2))
+    with pytest.raises(AnnotationError, match=r"walk_P0_6-7_filt\.trc: has the same person as walk_P0_0-3_filt\.trc"):
+        read("trc", tmp_path / "walk_P0_0-3_filt.trc")
+
+
 def test_a_frame_rate_of_0_is_refused_unless_the_user_knows_it(tmp_path: Path) -> None:
     data = {"meta_info": {"fps": 0}, "instance_info": [{"frame_id": 1, "instances": [{"keypoints": [[1, 2]] * 17}]}]}
     with pytest.raises(AnnotationError, match=r"a.json: has 0.0 frames per second; give the true rate with --fps"):
         read_json("mmpose", data, tmp_path)
     assert read_json("mmpose", data, tmp_path, Given(fps=25)).fps == 25
+
+
+def table_of_anipose(frames: int) -> str:
+    """A table as Anipose 1.1 writes it: columns of each joint, the transformation of the axes, the frame number."""
+    joints = ("nose", "left_shoulder", "left_hip")
+    of_joint = [f"{joint}_{kind}" for joint in joints for kind in ("x", "y", "z", "error", "ncams", "score")]
+    of_axes = [f"M_{row}{column}" for row in range(3) for column in range(3)] + [f"center_{axis}" for axis in range(3)]
+    lines = [",".join([*of_joint, *of_axes, "fnum"])]
+    for frame in range(frames):
+        values = [f"{frame + place},{frame - place}.5,-1.25,0.75,2,0.5" for place in range(3)]
+        if frame == 1:
+            # A joint that fewer than two cameras saw.
+            values[2] = ",,,,,"
+        lines.append(",".join([*values, "1,0,0,0,1,0,0,0,1", "0,0,0", str(frame)]))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.slow
+def test_anipose(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(table_of_anipose(4))
+    (found,) = read("anipose", tmp_path / "a.csv", Given(fps=50))
+    assert sorted(found.joints) == ["left_hip", "left_shoulder", "nose"]
+    assert (found.fps, found.time.tolist()) == (50, [0, 0.02, 0.04, 0.06])
+    order = [found.joints.index(name) for name in ("nose", "left_shoulder", "left_hip")]
+    expected = np.array([[[f + p, f - p + (0.5 if f >= p else -0.5), -1.25] for p in range(3)] for f in range(4)])
+    expected[1, 2] = np.nan
+    np.testing.assert_array_equal(found.keypoint[0][:, order], expected.astype(np.float32))
+    np.testing.assert_array_equal(found.keypoint_score[0][:, order], np.where(np.isnan(expected[..., 0]), 0, 0.5))
+    assert "no unit" in " ".join(found.notes)
+    assert found.dropped == {"errors of the triangulation", "numbers of cameras"}
+    (found,) = read("anipose", tmp_path / "a.csv")
+    assert found.fps == 30 and "30 frames per second are assumed" in " ".join(found.notes)
 
 
 def test_numbers_of_persons_come_from_their_names_where_these_differ() -> None:
@@ -164,6 +222,7 @@ def test_numbers_of_persons_come_from_their_names_where_these_differ() -> None:
         ("cvat", "<annotations/>", "no track with skeletons"),
         ("cvat", "<annotations>", "not valid XML"),
         ("trc", "PathFileType\n1\n2\n", "not a TRC file"),
+        ("trc", trc_of_pose2sim(0, 0), "has no frames"),
         ("deeplabcut", "a,b\n1,2\n", "not a table of DeepLabCut"),
         ("slp", "no", "not a readable HDF5 file"),
         ("nwb", "no", "not a readable HDF5 file"),
@@ -206,6 +265,31 @@ def test_code_in_a_table_of_deeplabcut_is_not_executed(tmp_path: Path) -> None:
         file["df_with_missing/table"].attrs["values_block_0_kind"] = np.bytes_(pickle.dumps(_Attack(), 0))
     with pytest.raises(AnnotationError, match=r"a.h5: refused to load .*exec"):
         read("deeplabcut", path)
+
+
+def test_tracks_as_cvat_exports_them(tmp_path: Path) -> None:
+    """Skeletons of key frames and interpolated ones; only the points are marked as outside where a person has left."""
+
+    def skeleton(frame: int, key: int, outside: int) -> str:
+        points = "".join(
+            f'<points label="{name}" keyframe="{key}" outside="{outside}" occluded="0" points="{frame}.25,{place}.50">'
+            "</points>"
+            for place, name in enumerate(("nose", "neck"))
+        )
+        return f'<skeleton frame="{frame}" keyframe="{key}" z_order="0">{points}</skeleton>'
+
+    shapes = "".join(skeleton(*numbers) for numbers in ((0, 1, 0), (1, 0, 0), (2, 1, 0), (3, 1, 1)))
+    task = "<task><id>7</id><name>walk</name><size>5</size><mode>interpolation</mode><original_size><width>64</width>"
+    (tmp_path / "a.xml").write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta>'
+        f"{task}<height>48</height></original_size></task><dumped>2026-01-01</dumped></meta>"
+        f'<track id="4" label="human" source="manual">{shapes}</track></annotations>'
+    )
+    (found,) = read("cvat", tmp_path / "a.xml")
+    assert (found.size, found.track_id.tolist(), found.frame_index.tolist()) == ((48, 64), [4], [0, 1, 2, 3, 4])
+    assert found.seen[0, :, 1].tolist() == [True, True, True, False, False]
+    assert found.keypoint[0, 1].tolist() == [[1.25, 0.5], [1.25, 1.5]]
+    assert found.dropped == set()
 
 
 def test_entities_of_xml_are_not_expanded(tmp_path: Path) -> None:

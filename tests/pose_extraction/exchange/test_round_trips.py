@@ -104,4 +104,4 @@ def test_boxes_of_mot15(tmp_path: Path) -> None:
     assert rows[:, 0].tolist() == [1, 1, 2, 2, 4, 4], "frames from 1; nobody is in the third one"
     assert rows[:, 1].tolist() == [1, 5] * 3, "ids from 1"
     low, high = np.nanmin(clip.keypoint[0, 0], axis=0), np.nanmax(clip.keypoint[0, 0], axis=0)
-    np.testing.assert_allclose(rows[0, 2:6], [*low, *(high - low)], atol=1e-3)
+    np.testing.assert_allclose(rows[0, 2:6], [*(low + 1), *(high - low)], atol=1e-3, err_msg="pixels from 1")
