@@ -1,6 +1,7 @@
 """An exported recognizer in a browser: onnxruntime-web in headless Chromium computes what the run computes."""
 
 import base64
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from recognition.inference.arrays import arrays_of
 from recognition.inference.exported import INPUTS
 from recognition.inference.predictor import Predictor
 from test_support.networks.exportable_runs import CUSTOM, DSTFORMER, made_clips, made_trained
-from test_support.services.browser import opened
+from test_support.services.browser import REQUIRED, opened
 from test_support.services.browser_runtime import RuntimeMissingError, browser_runtime
 
 if TYPE_CHECKING:
@@ -57,11 +58,29 @@ def feeds_of(clip: Clip, names: list[str]) -> dict[str, dict[str, object]]:
     }
 
 
-def test_browser_computes_the_probabilities_of_the_run(browser: "Browser") -> None:
+def runtime_or_skip() -> Path:
+    """Return the folder of the runtime; without it, skip the test, or fail it where a browser is required."""
     try:
-        folder = browser_runtime()
+        return browser_runtime()
     except RuntimeMissingError as error:
+        if os.environ.get(REQUIRED) == "1":
+            pytest.fail(f"{REQUIRED}=1, but {error}")
         pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(("value", "outcome"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_without_npm_a_required_browser_is_a_failure(
+    value: str, outcome: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path))
+    monkeypatch.setenv(REQUIRED, value)
+    with pytest.raises(outcome, match="npm is not installed"):
+        runtime_or_skip()
+
+
+def test_browser_computes_the_probabilities_of_the_run(browser: "Browser") -> None:
+    folder = runtime_or_skip()
     trained = made_trained(CUSTOM, DSTFORMER)
     content = onnx_of(ClipsToActions(trained))
     clips = made_clips(8)
