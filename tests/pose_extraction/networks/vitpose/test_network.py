@@ -91,7 +91,7 @@ def as_hugging_face(own: dict[str, torch.Tensor], architecture: Architecture) ->
 
 @pytest.mark.slow
 @without_mmpose
-@pytest.mark.parametrize("name", ["vitpose-s", "vitpose-tiny"])
+@pytest.mark.parametrize("name", ["vitpose-b", "vitpose-s", "vitpose-tiny"])
 def test_heat_maps_equal_those_of_mmpose(name: str) -> None:
     entry = lookup(name, "estimator")
     theirs, _ = mmlab.build_topdown(entry.config, package=entry.package, seed=2)
