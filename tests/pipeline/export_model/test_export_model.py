@@ -19,11 +19,11 @@ from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.networks.openmmlab import mmlab_packages
 from recognition.inference.exported_run import load_exported
 from test_support.networks.exportable_runs import made_clips
+from test_support.networks.tiny_networks import write_tiny_networks
+from test_support.videos.made_video import write_made_clip
+from test_support.without_torch import ABSENT
 
 pytestmark = pytest.mark.slow
-
-# What `python -c` runs first, so that torch cannot be imported.
-WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
 
 
 def skelpipe(*words: object) -> Any:
@@ -67,7 +67,7 @@ def skeletons(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without_torch(*words: object) -> str:
-    code = f"{WITHOUT_TORCH}sys.argv = {['skelpipe', *map(str, words)]!r}; from pipeline.cli import main; main()"
+    code = f"{ABSENT}\nsys.argv = {['skelpipe', *map(str, words)]!r}\nfrom pipeline.cli import main\nmain()"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     return found.stdout
@@ -102,7 +102,7 @@ def test_card_is_that_of_the_run_with_a_section_on_the_network(exported: Path) -
 def test_program_needs_no_torch_and_none_of_our_code(exported: Path, tmp_path: Path) -> None:
     program = exported / "run.py"
     assert len(program.read_text().splitlines()) <= 40
-    code = f"{WITHOUT_TORCH}import runpy; sys.argv = ['run.py']; runpy.run_path({str(program)!r}, run_name='__main__')"
+    code = f"{ABSENT}\nimport runpy\nsys.argv = ['run.py']\nrunpy.run_path({str(program)!r}, run_name='__main__')"
     found = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     _, *rows = found.stdout.splitlines()
     names = json.loads((exported / "labels.json").read_text())["labels"]
@@ -162,6 +162,22 @@ def test_predictions_without_torch_are_those_of_the_run(
         if one["reason"] is None:
             assert one["probability"] == pytest.approx(other["probability"], abs=1e-4)
             assert one["unknown_score"] == pytest.approx(other["unknown_score"], abs=1e-3)
+
+
+def test_a_video_is_predicted_without_torch(exported: Path, tmp_path: Path) -> None:
+    """The whole chain of a machine without torch: networks in ONNX files, and an exported recognizer."""
+    write_tiny_networks(tmp_path)
+    estimator, detector = (next(tmp_path.glob(f"tiny_{kind}*.onnx")) for kind in ("pose", "boxes"))
+    video = write_made_clip(tmp_path / "clip.mp4", size=(120, 160), frames=40, persons=1)
+    networks = ("--estimator", estimator, "--detector", detector, "--device", "cpu", "--backend", "onnxruntime",
+                "--threshold", "0", "--json")  # fmt: skip
+    reference = skelpipe("predict", video, "--run", "everyday", "--precision", "fp32", *networks)
+    assert reference.exit_code == 0, reference.output
+    (expected,) = (json.loads(line) for line in reference.stdout.splitlines() if line.startswith("{"))
+    (found,) = map(json.loads, without_torch("predict", video, "--run", exported, *networks).splitlines())
+    assert expected["reason"] is None
+    assert (found["clip"], found["label"]) == (expected["clip"], expected["label"])
+    assert found["probability"] == pytest.approx(expected["probability"], abs=1e-4)
 
 
 def test_explanations_are_refused(exported: Path, skeletons: Path) -> None:
