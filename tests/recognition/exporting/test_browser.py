@@ -1,6 +1,6 @@
 """An exported recognizer in a browser: onnxruntime-web in headless Chromium computes what the run computes."""
 
-import base64
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from recognition.exporting.graph import ClipsToActions
 from recognition.inference.arrays import arrays_of
 from recognition.inference.exported import INPUTS
 from recognition.inference.predictor import Predictor
+from test_support.doc_pages import blocks, page
 from test_support.networks.exportable_runs import CUSTOM, DSTFORMER, made_clips, made_trained
 from test_support.services.browser import REQUIRED, opened
 from test_support.services.browser_runtime import RuntimeMissingError, browser_runtime
@@ -25,37 +26,20 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 KINDS = {".mjs": "text/javascript", ".wasm": "application/wasm", ".onnx": "application/octet-stream"}
-# Creates the session, and runs it on each clip; values arrive as base64 of their bytes.
-RUN = """async (clips) => {
-  const ort = await import('/ort.wasm.min.mjs');
-  ort.env.wasm.numThreads = 1;
-  ort.env.wasm.wasmPaths = '/';
-  const session = await ort.InferenceSession.create('/model.onnx', {executionProviders: ['wasm']});
-  const kinds = {float32: Float32Array, float64: Float64Array, int32: Int32Array, bool: Uint8Array};
-  const results = [];
-  for (const clip of clips) {
-    const feeds = {};
-    for (const [name, one] of Object.entries(clip)) {
-      const bytes = Uint8Array.from(atob(one.data), (letter) => letter.charCodeAt(0));
-      feeds[name] = new ort.Tensor(one.type, new kinds[one.type](bytes.buffer), one.shape);
-    }
-    const found = await session.run(feeds);
-    results.push([...found.probabilities.data, ...found.unknown.data]);
-  }
-  return results;
+PAGE = """<!doctype html><title>model</title>
+<script type="importmap">{"imports": {"onnxruntime-web": "/ort.wasm.min.mjs"}}</script>
+<script type="module">%s
+window.classify = classify;</script>"""
+CLASSIFY = """async (clip) => {
+  while (!window.classify) await new Promise((done) => setTimeout(done, 50));
+  return await window.classify(clip);
 }"""
 
 
-def feeds_of(clip: Clip, names: list[str]) -> dict[str, dict[str, object]]:
+def feeds_of(clip: Clip, names: list[str]) -> dict[str, list[list[float]]]:
+    """Return shape and numbers of each input."""
     given = dict(zip(INPUTS, arrays_of([clip]), strict=True))
-    return {
-        name: {
-            "type": given[name].dtype.name,
-            "shape": list(given[name].shape),
-            "data": base64.b64encode(np.ascontiguousarray(given[name]).tobytes()).decode(),
-        }
-        for name in names
-    }
+    return {name: [list(given[name].shape), given[name].ravel().tolist()] for name in names}
 
 
 def runtime_or_skip() -> Path:
@@ -79,17 +63,23 @@ def test_without_npm_a_required_browser_is_a_failure(
         runtime_or_skip()
 
 
-def test_browser_computes_the_probabilities_of_the_run(browser: "Browser") -> None:
+def test_the_example_of_the_documentation_computes_the_probabilities_of_the_run(browser: "Browser") -> None:
     folder = runtime_or_skip()
     trained = made_trained(CUSTOM, DSTFORMER)
     content = onnx_of(ClipsToActions(trained))
+    types = {name: array.dtype.name for name, array in zip(INPUTS, arrays_of(made_clips(1)), strict=True)}
+    names = input_names(content)
+    labels = {"labels": list(trained.label_names), "inputs": [{"name": name, "type": types[name]} for name in names]}
     clips = made_clips(8)
     expected = Predictor(trained, Engine("cpu", "torch", "fp32")).classify(clips)
+    (example,) = blocks(page("exporting_models.md"), "js")
 
     def send(route: "Route") -> None:
         name = Path(route.request.url).name
         if not name or "localhost" in name:
-            route.fulfill(body="<!doctype html><title>model</title>", content_type="text/html")
+            route.fulfill(body=PAGE % example, content_type="text/html")
+        elif name == "labels.json":
+            route.fulfill(body=json.dumps(labels), content_type="application/json")
         elif name == "model.onnx":
             route.fulfill(body=content, content_type=KINDS[".onnx"])
         elif (folder / name).is_file():
@@ -97,9 +87,10 @@ def test_browser_computes_the_probabilities_of_the_run(browser: "Browser") -> No
         else:
             route.fulfill(status=404)
 
-    with opened(browser) as page:
-        page.route("**/*", send)
-        page.goto("http://localhost/")
-        found = np.array(page.evaluate(RUN, [feeds_of(clip, input_names(content)) for clip in clips]))
-    np.testing.assert_allclose(found[:, :-1], expected.probabilities, atol=1e-4)
-    np.testing.assert_allclose(found[:, -1], expected.unknown, rtol=1e-3, atol=1e-3)
+    with opened(browser) as opened_page:
+        opened_page.route("**/*", send)
+        opened_page.goto("http://localhost/")
+        found = [opened_page.evaluate(CLASSIFY, feeds_of(clip, names)) for clip in clips]
+    assert found[0]["labels"] == list(trained.label_names)
+    np.testing.assert_allclose([one["probabilities"] for one in found], expected.probabilities, atol=1e-4)
+    np.testing.assert_allclose([one["unknown"] for one in found], expected.unknown, rtol=1e-3, atol=1e-3)
