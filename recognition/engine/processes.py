@@ -106,6 +106,6 @@ def _run_process(
         traceback.clear_frames(error.__traceback__)
         raise
     finally:
-        gc.collect()
         if torch.distributed.is_initialized():
+            gc.collect()
             torch.distributed.destroy_process_group()
