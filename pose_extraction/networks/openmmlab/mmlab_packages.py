@@ -31,7 +31,10 @@ def missing_packages() -> list[str]:
 
 def _operators_from_torchvision() -> ModuleType:
     """Create a replacement for mmcv's compiled extension module."""
-    import torchvision
+    from pose_extraction.engines.without_compiler import without_compiler
+
+    with without_compiler():
+        import torchvision
 
     def nms(boxes: "torch.Tensor", scores: "torch.Tensor", iou_threshold: float, offset: int) -> "torch.Tensor":
         # offset = 1 is the old convention in which boxes include their last pixel.
@@ -93,6 +96,18 @@ def _provide_coco_tools() -> None:
         sys.modules[f"xtcocotools{name}"] = importlib.import_module(f"pycocotools{name}")
 
 
+@contextlib.contextmanager
+def _left_out(*names: str) -> Iterator[None]:
+    """Let imports of modules fail during the block as if they were not installed, unless they have been imported."""
+    blocked = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(blocked))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in blocked:
+            del sys.modules[name]
+
+
 def prepare() -> None:
     """Make mmdet, mmpose and mmpretrain importable, and register their modules with mmengine.
 
@@ -111,12 +126,15 @@ def prepare() -> None:
     # Python 3.12 and later show these while they compile the packages, that is, in the first run. The name of a module
     # is then the path of its file.
     warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*\bmm(cv|det|engine|pose|pretrain)\b")
-    import mmdet.utils
-    import mmpose.utils
-    import mmpretrain.models  # noqa: F401  (registers ViTPose's backbone)
+    # mmdet draws with one and interpolates tracks with the other, which nothing here does, and works without them. With
+    # pandas, which they import, they take as long as mmdet itself.
+    with _left_out("seaborn", "sklearn"):
+        import mmdet.utils
+        import mmpose.utils
+        import mmpretrain.models  # noqa: F401  (registers ViTPose's backbone)
 
-    mmdet.utils.register_all_modules(init_default_scope=False)
-    mmpose.utils.register_all_modules(init_default_scope=False)
+        mmdet.utils.register_all_modules(init_default_scope=False)
+        mmpose.utils.register_all_modules(init_default_scope=False)
 
 
 @contextlib.contextmanager
