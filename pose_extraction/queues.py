@@ -2,11 +2,14 @@
 
 import queue
 import threading
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 # Interval in seconds at which a waiting producer checks whether the consumer has left.
 POLL = 0.1
 
@@ -104,3 +107,30 @@ def prefetch(items: Iterable[Item], most: int, *, name: str) -> Generator[Item, 
     finally:
         waiting.leave()
         thread.join()
+
+
+def map_ahead(
+    call: Callable[[Item], Result], items: Iterable[Item], *, workers: int, name: str
+) -> Generator[Result, None, None]:
+    """Call a function with each item in other threads, and yield the results here, in the order of the items.
+
+    Closing the generator waits for the calls that have begun.
+
+    Args:
+        call: The function; its exceptions are raised here when their turn comes.
+        items: Iterated here, not more than `workers` ahead of the results.
+        workers: Number of threads.
+        name: Start of the names of the threads.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix=name) as pool:
+        begun: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                begun.append(pool.submit(call, item))
+                if len(begun) > workers:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()

@@ -3,11 +3,15 @@
 import shutil
 from pathlib import Path
 from threading import Timer
+from typing import TYPE_CHECKING
 
 from pipeline.datasets.merging import KINDS, PARQUET, merge, merged_path
 from pipeline.extract.messages import Failures
-from pose_extraction.errors import UsageError
+from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.shards.arrow import arrow
+
+if TYPE_CHECKING:
+    from pipeline.extract.finished import FinishedLog
 
 # Seconds after which a merge that is still running is announced.
 MERGE_NOTICE = 3.0
@@ -24,8 +28,14 @@ def data_sets_of(folder: Path) -> list[Path]:
     return [merged_path(folder, kind) for kind in KINDS]
 
 
-def merge_results(folder: Path, failures: Failures) -> Path | None:
-    """Writes the data set of all clips in the folder; None if there is no clip, or if writing fails."""
+def merge_results(folder: Path, finished: "FinishedLog", failures: Failures) -> Path | None:
+    """Writes the data set of all clips in the folder; None if there is no clip, or if writing fails.
+
+    Args:
+        folder: Folder of the skeleton files.
+        finished: Forgets files that turn out to be damaged, so that the next run extracts their videos again.
+        failures: Takes damaged files and messages.
+    """
     if not any(folder.rglob("*.pkl")):
         if failures.withdrawn:
             # All its clips have just been removed.
@@ -44,11 +54,17 @@ def merge_results(folder: Path, failures: Failures) -> Path | None:
             str(path), f"{path}: cannot write the file ({error.strerror or error}); run `skelpipe merge {folder}`"
         )
         return None
+    except AnnotationError:
+        # None of the files can be read.
+        finished.clear()
+        raise
     finally:
         notice.cancel()
     for note in merged.notes:
         failures.say(note, "yellow")
     for path, reason in merged.damaged:
+        if path.is_relative_to(folder):
+            finished.forget(path.relative_to(folder).as_posix().removesuffix(".pkl"))
         # An absolute path, so that the name does not depend on the working directory.
         failures.add(str(path.absolute()), reason)
     return merged.path

@@ -10,6 +10,7 @@ from threading import Event
 from time import perf_counter
 from typing import Any
 
+from pipeline.extract.finished import Finished, file_state, finished_of, video_state
 from pipeline.extract.ledger import other_source, stored_clip, what_changed
 from pipeline.extract.pieces import Piece, Work, join_pieces, name_of_work, remove_pieces, store_piece
 from pipeline.extract.plan import ExtractionPlan, current_labels, lost_clips, nobody_labelled, split_of
@@ -51,6 +52,7 @@ class Outcome:
         is_part: Whether it was one of several pieces, and others are missing, so that the video is not done yet.
         digest: Digest of the result; None if nothing was written.
         seconds: Seconds spent in "decoding", "cleaning" and "writing".
+        finished: How a later run recognises the result; None if nothing was written.
     """
 
     source: Source
@@ -63,6 +65,7 @@ class Outcome:
     is_part: bool = False
     digest: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    finished: Finished | None = None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -72,11 +75,13 @@ class _ExtractionJob(VideoJob):
     Args:
         source: The video.
         digest: Digest of its result; None if the video cannot be read.
+        state: `video_state` before the video was read.
         piece: The piece that is extracted; None for the whole video.
     """
 
     source: Source
     digest: str | None
+    state: str | None
     piece: Piece | None = None
 
     @property
@@ -122,6 +127,7 @@ def run_device(
             piece = one if isinstance(one, Piece) else None
             source = one.source if isinstance(one, Piece) else one
             start, end = plan.span_of(source) if piece is None else (piece.start, piece.end)
+            digest, state = _identity(plan, source) if piece is None else (piece.digest, piece.state)
             yield _ExtractionJob(
                 path=source.path,
                 start=start,
@@ -130,7 +136,8 @@ def run_device(
                 fps=plan.settings.fps,
                 stream=plan.settings.stream,
                 source=source,
-                digest=_digest_or_none(plan, source) if piece is None else piece.digest,
+                digest=digest,
+                state=state,
                 piece=piece,
             )
 
@@ -160,14 +167,16 @@ def run_device(
     return extractor
 
 
-def _digest_or_none(plan: ExtractionPlan, source: Source) -> str | None:
+def _identity(plan: ExtractionPlan, source: Source) -> tuple[str | None, str | None]:
+    """Returns digest and state of a video; None if it cannot be read."""
     # Computed right before the video is decoded, so that the file is still in the page cache.
     try:
-        return plan.digest_of(source)
+        state = video_state(source)
+        return plan.digest_of(source), state
     except OSError as error:
         # The video reader reports the same problem in more detail. Without a digest the result never counts as done.
         log.info("%s: cannot be read (%s)", source.path, error)
-        return None
+        return None, None
 
 
 def open_extractor(
@@ -350,12 +359,23 @@ def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: Collection[FramePo
     else:
         errors += filter(None, [_write_overlay(plan, source, shown, interrupted)])
     extra: dict[str, Any] = {"digest": job.digest, "labels_from": origin, "place": source.place}
-    write_pickle(plan.file_of(source), data_set(annotations, split_of(written), raw=pack_raw(frames), **extra))
-    plan.publish(plan.file_of(source))
+    path, content = plan.file_of(source), data_set(annotations, split_of(written), raw=pack_raw(frames), **extra)
+    write_pickle(path, content)
+    finished = finished_of(plan, source, content, result=file_state(path), video=job.state)
+    plan.publish(path)
     persons = max(len(clip.poses.tracks) for clip in clips)
     seconds = {"decoding": job.seconds, "cleaning": cleaned - started, "writing": perf_counter() - cleaned}
     unique = tuple(dict.fromkeys(notes))
-    return Outcome(source, "; ".join(errors) or None, unique, persons, len(frames), digest=job.digest, seconds=seconds)
+    return Outcome(
+        source,
+        "; ".join(errors) or None,
+        unique,
+        persons,
+        len(frames),
+        digest=job.digest,
+        seconds=seconds,
+        finished=finished,
+    )
 
 
 def nobody_found(poses: int) -> Note:

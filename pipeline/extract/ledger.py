@@ -46,25 +46,8 @@ def source_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def clip_digest(source: Source, facts: Mapping[str, Any]) -> str:
-    """Digest of a video, "-", and the digest of everything else that decides its poses.
-
-    That of a video at a URL depends on what its storage reports about it, so that it is not read.
-
-    Args:
-        source: The video.
-        facts: Settings, weights and segments; must be serializable as JSON.
-
-    Raises:
-        OSError: The video cannot be read.
-    """
-    text = json.dumps(facts, sort_keys=True, default=str)
-    video = source_digest(source.path) if source.remote is None else source.remote.key
-    return f"{video}-{hashlib.sha256(text.encode()).hexdigest()}"
-
-
 def what_changed(stored: str | None, current: str) -> str | None:
-    """Describes the difference between two digests of `clip_digest`; None if they are equal."""
+    """Describes the difference between two digests of `ExtractionPlan.digest_of`; None if they are equal."""
     if stored == current:
         return None
     video, _, _ = (stored or "").partition("-")
@@ -77,7 +60,7 @@ def other_source(data: Mapping[str, Any], source: Source, current: str) -> str |
     Args:
         data: The stored result.
         source: The video whose result would replace it.
-        current: `clip_digest` of `source`.
+        current: `ExtractionPlan.digest_of` of `source`.
     """
     place = data.get("place")
     video = current.partition("-")[0]

@@ -7,11 +7,13 @@ order, tracks persons through the whole video, and writes the same result as wit
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from pipeline.extract.finished import video_state
 from pipeline.extract.plan import ExtractionPlan
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import SkelpipeError, VideoError
@@ -21,13 +23,18 @@ from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.networks.names import is_blazepose
 from pose_extraction.poses import FramePoses
+from pose_extraction.queues import map_ahead
 from pose_extraction.streaming import key_frames
 from pose_extraction.tracking.raw_poses import RawPoses
-from pose_extraction.video.reader import VideoInfo, frame_times
+from pose_extraction.video.reader import VideoInfo, claimed_seconds, frame_times
 
 # An estimator that follows persons from frame to frame starts this many seconds before its piece, so that it follows
 # the same persons when the piece begins.
 FOLLOWING_SECONDS = 2.0
+# A shorter video is not cut, as a multiple of the length of a piece.
+LEAST_CHUNKS = 1.5
+# Number of videos whose indexes are read at once: storage on a network answers many questions as fast as one.
+INDEXED_AT_ONCE = 4
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +46,7 @@ class Piece:
     Args:
         source: The video.
         digest: Digest of its result.
+        state: `video_state` before the digest was computed.
         number: Number of the piece, from 0.
         count: Number of pieces of the video.
         start: Seconds at which decoding starts; None for the beginning.
@@ -49,6 +57,7 @@ class Piece:
 
     source: Source
     digest: str
+    state: str | None
     number: int
     count: int
     start: float | None
@@ -79,20 +88,32 @@ def in_pieces(plan: ExtractionPlan, sources: Sequence[Source], *, overwrite: boo
         sources: The videos.
         overwrite: Whether stored pieces are extracted again.
     """
-    for source in sources:
-        pieces = [] if plan.settings.chunk is None else _pieces_of(plan, source, plan.settings.chunk)
+    seconds = plan.settings.chunk
+    if seconds is None:
+        yield from sources
+        return
+
+    def open_pieces(source: Source) -> list[Work]:
+        pieces = _pieces_of(plan, source, seconds)
         if not pieces:
-            yield source
-            continue
+            return [source]
         missing = [piece for piece in pieces if overwrite or _stored(plan, piece) is None]
         # With all pieces there, the last one is extracted again, and joins them.
-        yield from missing or pieces[-1:]
+        return list(missing or pieces[-1:])
+
+    with closing(map_ahead(open_pieces, sources, workers=INDEXED_AT_ONCE, name="indexing")) as every:
+        for works in every:
+            yield from works
 
 
 def _pieces_of(plan: ExtractionPlan, source: Source, seconds: float) -> list[Piece]:
     """Return the pieces of a video; none if it is short, or if its frames cannot be numbered without decoding."""
     try:
+        claimed = claimed_seconds(source.path, stream=plan.settings.stream)
+        if claimed is not None and claimed < LEAST_CHUNKS * seconds:
+            return []
         times = frame_times(source.path, fps=plan.settings.fps, stream=plan.settings.stream)
+        state = video_state(source)
         digest = plan.digest_of(source)
     except (VideoError, OSError):
         # Reported when it is decoded.
@@ -117,6 +138,7 @@ def _pieces_of(plan: ExtractionPlan, source: Source, seconds: float) -> list[Pie
             Piece(
                 source,
                 digest,
+                state,
                 number,
                 len(bounds),
                 # Halfway between two frames, so that rounding cannot move the cut.
@@ -140,7 +162,7 @@ def piece_bounds(times: Sequence[float], settings: ExtractionSettings, seconds: 
     """
     bounds = [0] if len(times) else []
     for index in key_frames(times, settings.is_key):
-        if times[index] - times[bounds[-1]] >= seconds and times[-1] - times[index] >= seconds / 2:
+        if times[index] - times[bounds[-1]] >= seconds and times[-1] - times[index] >= (LEAST_CHUNKS - 1) * seconds:
             bounds.append(index)
     return bounds
 

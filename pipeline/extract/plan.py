@@ -1,24 +1,24 @@
-"""The plan of an extraction: clips of each video, networks, which results are up to date, and new labels for those."""
+"""The plan of an extraction: clips of each video, networks, labels, and the digests by which results are recognised."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.extract.ledger import clip_digest, other_source, stored_clip, what_changed
+from pipeline.extract.ledger import source_digest
 from pipeline.extract.mirror import Mirror
 from pipeline.extract.settings import ExtractSettings
 from pipeline.inputs.labels import ClipLabel, Labels, Origin, settle_labels
 from pipeline.inputs.videos import Source
 from pose_extraction.engines.engine import Engine
-from pose_extraction.errors import SkelpipeError
 from pose_extraction.extraction import DETECTION_INTERVAL, ExtractionSettings
-from pose_extraction.formats.annotations import data_set, label_name_of
-from pose_extraction.formats.person_labels import KEY as PERSON_LABELS
+from pose_extraction.formats.annotations import label_name_of
 from pose_extraction.formats.person_labels import person_labels_of
-from pose_extraction.formats.persons import set_person_labels, unmatched_persons
-from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.persons import unmatched_persons
 from pose_extraction.networks.identity import NetworkIdentity, NetworkOptions
 from pose_extraction.tracking.cleaning import CleaningSettings
 from pose_extraction.video.notes import Note
@@ -124,68 +124,37 @@ class ExtractionPlan:
         }
 
     def digest_of(self, source: Source) -> str:
-        """Digest of a video and of everything that decides its poses; see `ledger.clip_digest`.
+        """Digest of a video, "-", and `settings_digest`.
+
+        That of a video at a URL depends on what its storage reports about it, so that it is not read.
 
         Raises:
             OSError: The video cannot be read.
         """
-        facts = {
-            "version": _POSES_FORMAT,
+        video = source_digest(source.path) if source.remote is None else source.remote.key
+        return f"{video}-{self.settings_digest(source)}"
+
+    def settings_digest(self, source: Source) -> str:
+        """Digest of everything but the video that decides its poses: settings, weights and segments."""
+        spans = [(clip.frame_dir, clip.start, clip.end) for clip in self.clips[source.frame_dir]]
+        text = json.dumps({"version": _POSES_FORMAT, "spans": spans, **self._facts}, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        """What decides the poses of all videos alike."""
+        return {
             "settings": self.settings.shaping(),
             "extraction": dataclasses.asdict(self.extraction()),
             "detection_interval": DETECTION_INTERVAL,
             "estimator": self.estimator.facts(),
             "detector": self.detector.facts() if self.detector else None,
-            "spans": [(clip.frame_dir, clip.start, clip.end) for clip in self.clips[source.frame_dir]],
         }
-        return clip_digest(source, facts)
 
     def span_of(self, source: Source) -> tuple[float | None, float | None]:
         """(start, end) in seconds of the part of the video that contains all its clips; None as in `spans_of`."""
         starts, ends = zip(*self.spans_of(source), strict=True)
         return None if None in starts else min(starts), None if None in ends else max(ends)
-
-
-@dataclass(frozen=True, slots=True)
-class ResultState:
-    """Whether a video has an up-to-date result.
-
-    Args:
-        reason: Why the video has to be extracted; None if its result is up to date.
-        stored: The up-to-date result, as read from its file; None if there is none.
-    """
-
-    reason: str | None
-    stored: dict[str, Any] | None = None
-
-
-def result_state(plan: ExtractionPlan, source: Source) -> ResultState:
-    """Checks whether a video has to be extracted. Writes nothing.
-
-    Raises:
-        OSError: The video or its result cannot be read.
-        SkelpipeError: The result belongs to another video.
-    """
-    path = plan.file_of(source)
-    if not path.exists():
-        return ResultState("new")
-    data = stored_clip(path)
-    if data is None:
-        return ResultState("the stored result is damaged")
-    digest = plan.digest_of(source)
-    other = other_source(data, source, digest)
-    if other is not None:
-        raise SkelpipeError(
-            f"{source.shown}: its id {source.frame_dir!r} is already used by {other}; extract both from a common "
-            "parent folder (ids are then paths relative to it), rename one, choose another --out, or replace the "
-            "result with --overwrite"
-        )
-    change = what_changed(data.get("digest"), digest)
-    if change is not None:
-        return ResultState(change)
-    if plan.settings.overlay and not plan.has_overlay(source):
-        return ResultState("the overlay is missing")
-    return ResultState(None, data)
 
 
 def lost_clips(plan: ExtractionPlan, source: Source, stored: Collection[str]) -> list[str]:
@@ -217,48 +186,6 @@ def nobody_labelled(annotation: Mapping[str, Any]) -> list[Note]:
     return [Note(sentence, "the label of a person matches no person") for sentence in unmatched_persons(annotation)]
 
 
-def update_labels(plan: ExtractionPlan, source: Source, data: dict[str, Any]) -> int:
-    """Rewrites a result file if labels, splits or groups differ from those of this run.
-
-    Args:
-        plan: See `ExtractionPlan`.
-        source: The video.
-        data: Its up-to-date result; see `ResultState`.
-
-    Returns:
-        Number of clips that changed.
-
-    Raises:
-        SkelpipeError: The file cannot be written.
-    """
-    before = _stored_labels(data)
-    clips, origin = current_labels(plan, source, data)
-    # Segments without frames are in the table but not in the file.
-    labels = {clip.frame_dir: clip for clip in clips if clip.frame_dir in before}
-    changed = 0
-    for annotation in data["annotations"]:
-        old, new = before[annotation["frame_dir"]], labels[annotation["frame_dir"]]
-        persons = annotation.get(PERSON_LABELS, [])
-        set_person_labels(annotation, new.persons)
-        wanted = (new.label_name, set(new.splits), new.group, annotation.get(PERSON_LABELS, []))
-        if (old.label_name, set(old.splits), old.group, persons) != wanted:
-            annotation["label_name"], annotation["group"] = new.label_name, new.group
-            changed += 1
-    if changed or data.get("labels_from") != origin:
-        extra = {name: value for name, value in data.items() if name not in ("split", "annotations", "label_names")}
-        extra["labels_from"] = origin
-        path = plan.file_of(source)
-        try:
-            write_pickle(path, data_set(data["annotations"], split_of(list(labels.values())), **extra))
-            plan.publish(path)
-        except OSError as error:
-            raise SkelpipeError(
-                f"{source.shown}: cannot write its labels to {path} ({error.strerror or error}); check free space and "
-                "permissions, and run again"
-            ) from error
-    return changed
-
-
 def current_labels(
     plan: ExtractionPlan, source: Source, stored: dict[str, Any] | None
 ) -> tuple[list[ClipLabel], Origin]:
@@ -272,10 +199,11 @@ def current_labels(
     clips = plan.clips[source.frame_dir]
     if stored is None:
         return list(clips), plan.labels_from
-    return settle_labels(clips, plan.labels_from, _stored_labels(stored), stored.get("labels_from", "table"))
+    return settle_labels(clips, plan.labels_from, stored_labels(stored), stored.get("labels_from", "table"))
 
 
-def _stored_labels(data: dict[str, Any]) -> dict[str, ClipLabel]:
+def stored_labels(data: dict[str, Any]) -> dict[str, ClipLabel]:
+    """Returns the labels in a skeleton file, by id of the clip."""
     names = data.get("label_names", [])
     return {
         clip["frame_dir"]: ClipLabel(

@@ -2,11 +2,10 @@
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -22,15 +21,15 @@ from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.share import Share
 from pipeline.inputs.labels import Labels, load_labels
 from pipeline.inputs.videos import Inputs, Source, survey
-from pipeline.reporting import progress
 from pipeline.reporting.progress import RunProgress
-from pose_extraction.errors import SkelpipeError, UsageError, counted
+from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.networks.names import check_exists, detector_of, display_name
 from pose_extraction.remote import is_url
 
 if TYPE_CHECKING:
     from pipeline.cluster.options import ClusterOptions
     from pipeline.extract.device import Outcome
+    from pipeline.extract.finished import FinishedLog
     from pipeline.extract.plan import ExtractionPlan
     from pose_extraction.networks.detection import PersonDetector
 
@@ -126,6 +125,8 @@ def _extract(
     console: Console,
 ) -> Report:
     # Only now, because this loads the libraries for videos and networks.
+    from pipeline.extract.checking import open_work
+    from pipeline.extract.finished import FinishedLog
     from pipeline.extract.plan import ExtractionPlan, plan_clips
 
     estimator, detector_identity = executor.identify(console)
@@ -147,11 +148,13 @@ def _extract(
     for place, reason in inputs.unreadable:
         failures.add(str(place), f"{place}: cannot list the folder ({reason}); check its permissions")
     notes = Notes(NoteLog(folder, share.shard), failures)
-    work, skipped = _open_work(plan, chosen, share, failures, notes, console)
+    finished = FinishedLog(folder, share.shard)
+    work, skipped = open_work(plan, chosen, share, finished, failures, notes, console)
     try:
-        rate = _run(executor, plan, work, failures, notes, console, overwrite=share.overwrite) if work else 0.0
+        rate = _run(executor, plan, work, finished, failures, notes, console, overwrite=share.overwrite)
     finally:
         notes.close()
+        finished.close()
         if mirror is not None:
             mirror.push_changed(records_in(folder), {})
     tried = {source.relative for source in (*work, *skipped)}
@@ -167,7 +170,8 @@ def _extract(
         # Other machines have stored the results.
         mirror.push_changed(records_in(folder), before)
         mirror.pull(folder.name)
-    data_set = merge_results(folder, failures) if share.shard is None else None
+    with closing(finished):
+        data_set = merge_results(folder, finished, failures) if share.shard is None else None
     url = None
     if mirror is not None:
         mirror.push_changed([*records_in(folder), *data_sets_of(folder)], before)
@@ -187,72 +191,11 @@ def _refuse_unwritable(folder: Path) -> None:
         raise SkelpipeError(f"{folder}: no write permission; choose another folder with --out")
 
 
-def _open_work(
-    plan: "ExtractionPlan",
-    chosen: Sequence[Source],
-    share: Share,
-    failures: Failures,
-    notes: Notes,
-    console: Console,
-) -> tuple[list[Source], list[Source]]:
-    """The videos to extract, and those with an up-to-date result."""
-    from pipeline.extract.plan import ResultState, lost_clips, nobody_labelled, notes_of, result_state, update_labels
-
-    work: list[Source] = []
-    skipped: list[Source] = []
-    reasons: Counter[str] = Counter()
-    relabelled = 0
-    last_message = monotonic()
-    for checked, source in enumerate(chosen):
-        if monotonic() - last_message >= progress.LINE_INTERVAL:
-            last_message = monotonic()
-            console.print(f"checked {checked} of {counted(len(chosen), 'video')} for existing results", highlight=False)
-        if share.limit is not None and len(work) + len(skipped) >= share.limit:
-            break
-        empty_spans = plan.empty_spans_of(source)
-        if len(empty_spans) == len(plan.clips[source.frame_dir]):
-            failures.add(source.relative, f"{source.shown}: {'; '.join(empty_spans.values())}")
-            continue
-        try:
-            state = ResultState("overwrite") if share.overwrite else result_state(plan, source)
-            if state.stored is not None:
-                relabelled += update_labels(plan, source, state.stored)
-        except SkelpipeError as error:
-            failures.add(source.relative, str(error))
-            continue
-        except OSError as error:
-            place = error.filename or source.shown
-            failures.add(source.relative, f"{source.shown}: {error.strerror or error} ({place}); check its permissions")
-            continue
-        if state.reason is None:
-            skipped.append(source)
-            if state.stored is not None:
-                # A label without its person is likely a mistake in the table, so it is reported every time.
-                tell = notes.add if any(map(nobody_labelled, state.stored["annotations"])) else notes.keep
-                tell(source.relative, notes_of(state.stored))
-                lost = lost_clips(plan, source, {clip.get("frame_dir") for clip in state.stored["annotations"]})
-                if lost:
-                    failures.add(source.relative, f"{source.shown}: {'; '.join(lost)} (its other clips are written)")
-            continue
-        work.append(source)
-        reasons[state.reason] += 1
-        log.info("%s: to be extracted (%s)", source.relative, state.reason)
-    if skipped:
-        console.print(f"{len(skipped)} of {len(chosen)} videos are already done", highlight=False)
-    if relabelled:
-        console.print(f"updated labels, splits or groups of {counted(relabelled, 'clip')}", highlight=False)
-    for reason, count in sorted(reasons.items()):
-        if reason not in ("new", "overwrite"):
-            console.print(
-                f"extracting {count} of {counted(len(chosen), 'video')} again: {reason}", highlight=False, markup=False
-            )
-    return work, skipped
-
-
 def _run(
     executor: Executor,
     plan: "ExtractionPlan",
     work: Sequence[Source],
+    finished: "FinishedLog",
     failures: Failures,
     notes: Notes,
     console: Console,
@@ -260,6 +203,8 @@ def _run(
     overwrite: bool,
 ) -> float:
     """Extracts the videos; returns the frames extracted per second."""
+    if not work:
+        return 0.0
     from pipeline.extract.pieces import in_pieces
 
     sizes = executor.sizes(work)
@@ -273,6 +218,8 @@ def _run(
                 failures.add(outcome.source.relative, error)
             if outcome.is_part:
                 return
+            if outcome.finished is not None:
+                finished.add(outcome.source.frame_dir, outcome.finished)
             notes.add(outcome.source.relative, list(outcome.problems))
             shown.video(sizes[outcome.source])
 

@@ -81,7 +81,7 @@ class Completeness:
         return notes + self._truncation(frames + late, seconds * (frames + late) / frames)
 
     def _truncation(self, frames: int, seconds: float) -> list[Note]:
-        promised, claimed = self._promised_seconds(), self._claimed - self._hidden
+        promised, claimed = self.promised_seconds(), self._claimed - self._hidden
         kind = "truncated or damaged: shorter than the header specifies"
         if (
             promised is not None
@@ -102,7 +102,8 @@ class Completeness:
             return max(frames, self._last - self._first + 1)
         return frames
 
-    def _promised_seconds(self) -> float | None:
+    def promised_seconds(self) -> float | None:
+        """Return the duration in the header; None if there is none, or if it may be that of the audio."""
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
         # The duration of a container applies to its longest stream, which is often the audio.

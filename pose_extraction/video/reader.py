@@ -199,6 +199,25 @@ class VideoReader:
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
+def claimed_seconds(source: Path, *, stream: int | None = None) -> float | None:
+    """Return the duration of a video file according to its header, which need not be true; None if it has none.
+
+    Args:
+        source: Video file, or folder of images, which has no header.
+        stream: Number of the video stream; None for the default one.
+
+    Raises:
+        VideoError: The file cannot be read.
+    """
+    if source.is_dir():
+        return None
+    opened = VideoStream(source, [], 1, number=stream)
+    try:
+        return opened.claimed_seconds
+    finally:
+        opened.close()
+
+
 def frame_times(source: Path, *, fps: float | None = None, stream: int | None = None) -> list[float]:
     """Return the times in seconds at which `VideoReader` returns the frames of a video, without decoding it.
 

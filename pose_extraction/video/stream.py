@@ -141,6 +141,11 @@ class VideoStream:
             self._problems += self._completeness.shortfall(index + 1, time + step)
         self.note_damage()
 
+    @property
+    def claimed_seconds(self) -> float | None:
+        """Duration according to the header; None if it has none."""
+        return self._completeness.promised_seconds()
+
     def frame_times(self) -> list[float]:
         """Return the times of all frames in seconds, read without decoding; empty if they are not certain."""
         stamps, _ = self._stamps_until(float("inf"))

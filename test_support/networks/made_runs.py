@@ -16,8 +16,9 @@ class Run:
 
 
 def all_files(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file below a folder, by relative path."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Return the content of every file below a folder, by relative path, without what depends on times."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".finished"))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def identities(folder: Path) -> dict[str, tuple[int, int]]:

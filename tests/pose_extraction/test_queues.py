@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pose_extraction.queues import BoundedQueue, prefetch
+from pose_extraction.queues import BoundedQueue, map_ahead, prefetch
 
 
 def test_items_end_with_the_last_of_several_producers() -> None:
@@ -65,3 +65,35 @@ def test_closing_stops_the_thread_and_closes_its_items() -> None:
     items.close()
     assert closed.is_set()
     assert "prefetching" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_results_of_several_threads_come_in_the_order_of_the_items() -> None:
+    second = threading.Event()
+
+    def call(number: int) -> int:
+        # The first result is there only after the second one.
+        assert second.wait(10) if number == 0 else True
+        if number == 1:
+            second.set()
+        if number == 3:
+            raise ValueError("third")
+        return number
+
+    results = map_ahead(call, range(10), workers=2, name="test")
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="third"):
+        next(results)
+
+
+def test_items_are_taken_only_as_far_ahead_as_there_are_threads() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = map_ahead(lambda number: number, items(), workers=3, name="test")
+    assert next(results) == 0 and taken == [0, 1, 2, 3]
+    results.close()
+    assert taken == [0, 1, 2, 3]
