@@ -101,6 +101,8 @@ class PoseExtractor:
         detector: Person detector.
         settings: See `ExtractionSettings`.
         workers: Number of videos that are decoded concurrently.
+        overlap: Whether a top-down network computes while other threads prepare its next batches and decode its last
+            ones; see `estimate_topdown`. This helps if the network runs on a GPU.
     """
 
     def __init__(
@@ -110,11 +112,13 @@ class PoseExtractor:
         settings: ExtractionSettings | None = None,
         *,
         workers: int = 1,
+        overlap: bool = False,
     ) -> None:
         self.estimator = estimator
         self.detector = detector
         self.settings = settings or ExtractionSettings()
         self.workers = workers
+        self.overlap = overlap
         self.times = StageTimes()
 
     def is_key(self, times: Sequence[float]) -> bool:
@@ -143,7 +147,7 @@ class PoseExtractor:
             if self.detector is None:
                 raise ValueError("a top-down estimator needs a detector")
             found = detect_persons(frames, self.detector, self.is_key, self.times)
-            yield from estimate_topdown(found, self.estimator, self.times)
+            yield from estimate_topdown(found, self.estimator, self.times, overlap=self.overlap)
         elif isinstance(self.estimator, BlazePoseEstimator):
             yield from estimate_followed(frames, self.estimator, self.detector, self.is_key, self.times)
         else:

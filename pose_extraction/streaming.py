@@ -5,10 +5,12 @@ only as many frames as the batches require, and are independent of files.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from time import perf_counter
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -17,6 +19,7 @@ from pose_extraction.networks.detection import Detections, PersonDetector
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.oks import box_iou
 from pose_extraction.poses import FramePoses
+from pose_extraction.queues import prefetch
 from pose_extraction.video.reader import Frame
 
 Video = TypeVar("Video", bound=Hashable)
@@ -28,6 +31,8 @@ SAME_PERSON_IOU = 0.3
 
 # Maximum number of frames between key frames of a video. They stay in memory: 32 frames of 1080p are 200 MB.
 MOST_BETWEEN = 32
+# Number of groups of frames that wait between two stages which overlap; a group has one batch of persons, or few more.
+AHEAD = 2
 
 
 class BottomUpEstimator(Protocol):
@@ -49,7 +54,7 @@ class BottomUpEstimator(Protocol):
 
 @dataclass
 class StageTimes:
-    """Seconds spent in each stage in this thread, for benchmarks and `--verbose`."""
+    """Seconds spent in each stage, for benchmarks and `--verbose`; stages can overlap."""
 
     detect: float = 0.0
     crop: float = 0.0
@@ -212,62 +217,145 @@ def _fill(stretch: list[_Waiting]) -> None:
         entry.box, entry.score = between((first.box, first.score), (last.box, last.score), weight)
 
 
+# Number of the frame and its time; None at the end of a video.
+_Clock = tuple[int, float] | None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Persons that pass the network together.
+
+    Args:
+        images: Their crops; see `Crops`.
+        center: See `Crops`.
+        scale: See `Crops`.
+        outputs: Output of the network; empty before that.
+    """
+
+    images: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    outputs: list[np.ndarray] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Step(Generic[Video]):
+    """A frame or the end of a video, and the batches that it has filled.
+
+    Args:
+        line: Frames and ends of videos that wait for their persons: at most one, none at the end of the last video.
+        batches: The batches.
+    """
+
+    line: list[tuple[Video, _Clock, Detections]]
+    batches: list[_Batch]
+
+
 def estimate_topdown(
-    frames: Iterable[tuple[Video, Frame | None, Detections | None]], estimator: TopdownEstimator, times: StageTimes
-) -> Iterator[tuple[Video, FramePoses | None]]:
+    frames: Iterable[tuple[Video, Frame | None, Detections | None]],
+    estimator: TopdownEstimator,
+    times: StageTimes,
+    *,
+    overlap: bool = False,
+) -> Generator[tuple[Video, FramePoses | None], None, None]:
     """Estimate the poses of all persons, in batches of persons that can span frames and videos.
 
     Args:
         frames: Output of `detect_persons`.
         estimator: Top-down estimator.
         times: The time spent is added here.
+        overlap: Whether detection and cropping of the next batches, the network, and the decoding of its output run in
+            three threads at the same time. Batches and results are the same; frames come up to `AHEAD` batches later.
 
     Yields:
         (video, poses of the next frame), and (video, None) at the end of a video.
     """
+    steps = _cut(frames, estimator, times)
+    if overlap:
+        crops = prefetch(_grouped(steps), AHEAD, name="crops")
+        outputs = prefetch(_computed(crops, estimator, times), AHEAD, name="network")
+    else:
+        outputs = _computed(([step] for step in steps), estimator, times)
+    yield from _decoded(outputs, estimator, times)
+
+
+def _cut(
+    frames: Iterable[tuple[Video, Frame | None, Detections | None]], estimator: TopdownEstimator, times: StageTimes
+) -> Generator[_Step[Video], None, None]:
+    """Cut the persons out of frames, whose pixels are not needed after that."""
     cut: deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = deque()
-    done: deque[tuple[np.ndarray, np.ndarray]] = deque()
-    # Frames and ends of videos (frame None) that wait for their persons in `cut` and `done`, or for earlier frames.
-    line: deque[tuple[Video, tuple[int, float] | None, Detections]] = deque()
 
-    def run_batch() -> None:
-        batch = [cut.popleft() for _ in range(min(len(cut), estimator.persons_per_batch))]
-        images, center, scale = (np.stack(parts) for parts in zip(*batch, strict=True))
-        started = perf_counter()
-        outputs = estimator.heatmaps(images)
-        ran = perf_counter()
-        done.extend(zip(*estimator.decode(outputs, center, scale), strict=True))
-        times.network += ran - started
-        times.decode += perf_counter() - ran
-
-    def release() -> Iterator[tuple[Video, FramePoses | None]]:
-        while line and len(done) >= len(line[0][2][0]):
-            video, clock, (box, box_score) = line.popleft()
-            if clock is None:
-                yield video, None
-            elif len(box):
-                keypoint, score = (np.stack(part) for part in zip(*(done.popleft() for _ in box), strict=True))
-                yield video, FramePoses(*clock, box, box_score, keypoint, score)
-            else:
-                yield video, FramePoses.empty(*clock)
+    def batch() -> _Batch:
+        persons = [cut.popleft() for _ in range(min(len(cut), estimator.persons_per_batch))]
+        images, center, scale = (np.stack(parts) for parts in zip(*persons, strict=True))
+        return _Batch(images, center, scale)
 
     no_persons = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
     for video, frame, detections in frames:
-        if frame is None or detections is None:
-            line.append((video, None, no_persons))
-        else:
+        step: _Step[Video] = _Step([(video, None, no_persons)], [])
+        if frame is not None and detections is not None:
             started = perf_counter()
             crops = estimator.crop(frame.image, detections[0])
             times.crop += perf_counter() - started
-            # The frame's pixels are not needed any more.
             cut.extend(zip(crops.images, crops.center, crops.scale, strict=True))
-            line.append((video, (frame.index, frame.time), detections))
+            step.line = [(video, (frame.index, frame.time), detections)]
         while len(cut) >= estimator.persons_per_batch:
-            run_batch()
-        yield from release()
+            step.batches.append(batch())
+        yield step
     while cut:
-        run_batch()
-    yield from release()
+        yield _Step([], [batch()])
+
+
+def _grouped(steps: Iterable[_Step[Video]]) -> Generator[list[_Step[Video]], None, None]:
+    """Group steps so that a queue of a few groups holds a few batches, however many frames fill one of them."""
+    group: list[_Step[Video]] = []
+    for step in steps:
+        group.append(step)
+        # Frames without persons must not wait for a batch: they are progress.
+        if step.batches or len(group) == MOST_BETWEEN:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _computed(
+    groups: Generator[list[_Step[Video]], None, None], estimator: TopdownEstimator, times: StageTimes
+) -> Generator[list[_Step[Video]], None, None]:
+    """Run the network on the batches of each group."""
+    with closing(groups):
+        for group in groups:
+            for step in group:
+                for batch in step.batches:
+                    started = perf_counter()
+                    batch.outputs = estimator.heatmaps(batch.images)
+                    times.network += perf_counter() - started
+            yield group
+
+
+def _decoded(
+    groups: Generator[list[_Step[Video]], None, None], estimator: TopdownEstimator, times: StageTimes
+) -> Generator[tuple[Video, FramePoses | None], None, None]:
+    """Decode the output of the network, and give the persons back to their frames."""
+    done: deque[tuple[np.ndarray, np.ndarray]] = deque()
+    # Frames and ends of videos that wait for their persons, or for earlier frames.
+    line: deque[tuple[Video, _Clock, Detections]] = deque()
+    with closing(groups):
+        for step in chain.from_iterable(groups):
+            line.extend(step.line)
+            for batch in step.batches:
+                started = perf_counter()
+                done.extend(zip(*estimator.decode(batch.outputs, batch.center, batch.scale), strict=True))
+                times.decode += perf_counter() - started
+            while line and len(done) >= len(line[0][2][0]):
+                video, clock, (box, box_score) = line.popleft()
+                if clock is None:
+                    yield video, None
+                elif len(box):
+                    keypoint, score = (np.stack(part) for part in zip(*(done.popleft() for _ in box), strict=True))
+                    yield video, FramePoses(*clock, box, box_score, keypoint, score)
+                else:
+                    yield video, FramePoses.empty(*clock)
 
 
 def estimate_bottomup(

@@ -209,9 +209,6 @@ class _TorchNetwork:
         network.dtype = torch_dtype(engine)
         network.module.to(network.dtype)
         self._network = network.to(self._device).to(memory_format=torch.channels_last)
-        if self._device.type == "cuda":
-            # Pinned memory uses the current device. Without this, every process opens a context on the first GPU.
-            torch.cuda.set_device(self._device)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         import torch
@@ -249,6 +246,9 @@ class _TorchNetwork:
         batch = torch.from_numpy(np.ascontiguousarray(_padded(images, self._together)))
         with torch.inference_mode():
             if self._device.type == "cuda":
+                # Pinned memory uses the current device, and each thread has its own. Without this, every process opens
+                # a context on the first GPU.
+                torch.cuda.set_device(self._device)
                 batch = batch.pin_memory().to(self._device, non_blocking=True)
             return [output[: len(images)].float().cpu().numpy() for output in self._network(batch)]
 

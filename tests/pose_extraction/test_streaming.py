@@ -1,12 +1,17 @@
 """Streaming of many videos: order, key frames, interpolated boxes, memory."""
 
+import itertools
+import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
+from pose_extraction.errors import BackendError
 from pose_extraction.networks.detection import Detections
-from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
+from pose_extraction.networks.topdown import Crops, TopdownEstimator, TopdownSpec
+from pose_extraction.poses import FramePoses
 from pose_extraction.streaming import (
     MOST_BETWEEN,
     KeyRule,
@@ -193,8 +198,9 @@ def boxes(number: int, people: int) -> Detections:
     return box, np.full(people, 0.5, np.float32)
 
 
+@pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 4, 7])
-def test_poses_are_assigned_to_their_frames_for_any_batch_size(batch_size):
+def test_poses_are_assigned_to_their_frames_for_any_batch_size(batch_size, overlap):
     estimator = topdown(batch_size)
     people = {0: [1, 0, 3, 2, 0], 1: [0, 0], 2: [5, 1, 1]}
     stream = [
@@ -205,7 +211,7 @@ def test_poses_are_assigned_to_their_frames_for_any_batch_size(batch_size):
     # The videos are interleaved, and end after their last frames.
     stream.sort(key=lambda entry: (entry[1].index, entry[0]))
     ends = [(video, None, None) for video in people]
-    got = collect(estimate_topdown(iter(stream + ends), estimator, StageTimes()))
+    got = collect(estimate_topdown(iter(stream + ends), estimator, StageTimes(), overlap=overlap))
     assert {video: [poses.num_persons for poses in items] for video, items in got.items()} == people
     for items in got.values():
         for number, poses in enumerate(items):
@@ -226,6 +232,115 @@ def test_frames_without_detections_have_no_poses():
     assert [poses.num_persons for poses in items] == [0] * 6
     assert all(poses.keypoint.shape == (0, 17, 2) for poses in items)
     assert estimator.network.batches == []  # type: ignore[attr-defined]
+
+
+class Meeting(TopdownEstimator):
+    """An estimator whose steps wait for each other: each ends only when the others work on the neighbouring batches."""
+
+    def __init__(self) -> None:
+        super().__init__(PositionNetwork(1), TopdownSpec((64, 48)))
+        self.began = {step: [threading.Event() for _ in range(10)] for step in ("crop", "network")}
+        self.met: list[bool] = []
+        self._counts = Counter[str]()
+
+    def _enter(self, step: str) -> int:
+        number = self._counts[step]
+        self._counts[step] += 1
+        if step in self.began:
+            self.began[step][number].set()
+        return number
+
+    def _meet(self, step: str, number: int) -> None:
+        # There are four frames with a person.
+        if number < 4:
+            self.met.append(self.began[step][number].wait(10))
+
+    def crop(self, image: np.ndarray, box: np.ndarray) -> Crops:
+        self._enter("crop")
+        return super().crop(image, box)
+
+    def heatmaps(self, images: np.ndarray) -> list[np.ndarray]:
+        self._meet("crop", self._enter("network") + 1)
+        return super().heatmaps(images)
+
+    def decode(self, outputs: list[np.ndarray], center: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self._meet("network", self._enter("decode") + 1)
+        return super().decode(outputs, center, scale)
+
+
+def test_crops_and_heat_maps_are_computed_next_to_the_network():
+    estimator = Meeting()
+    frames = [(0, lit(number), boxes(number, 1)) for number in range(4)]
+    got = collect(estimate_topdown(iter([*frames, (0, None, None)]), estimator, StageTimes(), overlap=True))
+    assert [poses.num_persons for poses in got[0]] == [1] * 4
+    assert estimator.met == [True] * 6
+
+
+def poses_of(batch_size: int, *, overlap: bool) -> list[tuple[int, FramePoses | None]]:
+    found = detect_persons(source(40, 3, 0, 75), NumberDetector(3), nth(4), StageTimes())
+    return list(estimate_topdown(found, topdown(batch_size), StageTimes(), overlap=overlap))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_overlapping_stages_give_the_same_poses_in_the_same_order(batch_size):
+    serial, overlapping = poses_of(batch_size, overlap=False), poses_of(batch_size, overlap=True)
+    assert [video for video, _ in serial] == [video for video, _ in overlapping]
+    for (_, one), (_, other) in zip(serial, overlapping, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert (one.frame_index, one.time) == (other.frame_index, other.time)
+            for name in ("box", "box_score", "keypoint", "keypoint_score"):
+                assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("step", ["crop", "heatmaps", "decode"])
+def test_an_error_of_any_stage_comes_after_the_frames_before_it(step, overlap, monkeypatch):
+    estimator = topdown(1)
+    works, calls = getattr(estimator, step), itertools.count()
+
+    def breaks(*arguments):
+        if next(calls) == 2:
+            raise BackendError(f"no {step}")
+        return works(*arguments)
+
+    monkeypatch.setattr(estimator, step, breaks)
+    frames = [(0, lit(number), boxes(number, 1)) for number in range(5)]
+    stream = estimate_topdown(iter(frames), estimator, StageTimes(), overlap=overlap)
+    assert [next(stream)[1].frame_index for _ in range(2)] == [0, 1]
+    with pytest.raises(BackendError, match=f"no {step}"):
+        next(stream)
+
+
+def test_frames_without_persons_are_released_before_a_batch_is_full():
+    released = threading.Event()
+
+    def frames() -> Iterator[tuple[int, Frame, Detections]]:
+        for number in range(MOST_BETWEEN + 1):
+            yield 0, frame(number), boxes(number, 0)
+        assert released.wait(10)
+
+    stream = estimate_topdown(frames(), topdown(64), StageTimes(), overlap=True)
+    assert next(stream)[1].frame_index == 0
+    released.set()
+    assert len(list(stream)) == MOST_BETWEEN
+
+
+def test_leaving_ends_all_stages():
+    ended = threading.Event()
+
+    def endless() -> Iterator[tuple[int, Frame, Detections]]:
+        try:
+            for number in itertools.count():
+                yield 0, lit(number % 50), boxes(number % 50, 1)
+        finally:
+            ended.set()
+
+    before = threading.active_count()
+    stream = estimate_topdown(endless(), topdown(2), StageTimes(), overlap=True)
+    next(stream)
+    stream.close()
+    assert threading.active_count() == before and ended.wait(1)
 
 
 class FrameEstimator:
