@@ -1,21 +1,25 @@
 """What only a GPU can show, in one command of at most seven minutes.
 
-    python benchmarks/gpu_check.py [--device cuda:0] [--out gpu.md] [--only equality extraction ...]
+    python benchmarks/gpu_check.py [--device cuda:0] [--out gpu.md] [--only equality extraction ...] [--seconds 420]
     python benchmarks/gpu_check.py --toy --device cpu     # the same code with the smallest networks, to test it
 
 Sections: `equality`, poses on the device and on the CPU in fp32; `extraction`, frames per second against
 MMPoseInferencer at equal work, and the share of the networks (goals: 20 times as fast, 80 %); `memory`, a batch that
 does not fit; `training`, a step of phase two at the paper's size against the plain recipe (goal: 10 times as fast);
-`sharing`, two extractions on one card. A section that fails or takes too long is reported, and the others run. The clip
-is generated, and all networks have seeded random weights, so nothing is downloaded.
+`sharing`, two extractions on one card. Each section runs in a process of its own. One that fails is reported, and the
+others run. One that takes longer than the time left is stopped, and what it had measured is reported. The clip is
+generated, and all networks have seeded random weights, so nothing is downloaded.
 """
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +49,7 @@ class Plan:
         frames: Its length.
         training: Arguments of `recognition_speed.py`.
         clip: The clip.
+        toy: Whether this is the plan for the smallest networks.
     """
 
     device: str
@@ -55,18 +60,20 @@ class Plan:
     frames: int
     training: Sequence[str]
     clip: Path
+    toy: bool
 
 
 def plan_for(device: str, folder: Path, *, toy: bool) -> Plan:
-    """Return the plan, and write its clip into a folder."""
+    """Return the plan, and write its clip into a folder, unless it is there."""
     clip = folder / "clip.mp4"
     if toy:
         small = ["--small", "--clips", "2", "--batch-size", "1", "--rounds", "1", "--only", "+ bf16"]
-        plan = Plan(device, ("vitpose-tiny",), "hrnet-tiny", "rtmdet-nano-rendered", (120, 160), 4, small, clip)
+        plan = Plan(device, ("vitpose-tiny",), "hrnet-tiny", "rtmdet-nano-rendered", (120, 160), 4, small, clip, toy)
     else:
         training = ["--clips", "12", "--batch-size", "2", "--rounds", "1"]
-        plan = Plan(device, ("vitpose-b", "hrnet-w32"), "hrnet-w32", "rtmdet", (1080, 1920), 240, training, clip)
-    write_made_clip(clip, size=plan.size, frames=plan.frames, persons=2)
+        plan = Plan(device, ("vitpose-b", "hrnet-w32"), "hrnet-w32", "rtmdet", (1080, 1920), 240, training, clip, toy)
+    if not clip.exists():
+        write_made_clip(clip, size=plan.size, frames=plan.frames, persons=2)
     return plan
 
 
@@ -82,13 +89,13 @@ def estimator_on(name: str, options: NetworkOptions) -> TopdownEstimator:
     return found
 
 
-def equality(plan: Plan) -> list[str]:
+def equality(plan: Plan) -> Iterator[str]:
     """Compare heat maps and joints of the same crops on the device and on the CPU."""
     picture = np.random.default_rng(0).integers(0, 255, (*plan.size, 3), np.uint8)
     height, width = plan.size
     box = np.array([[0, 0, width / 2, height], [width / 3, height / 4, width, height]], np.float32)
-    lines = ["| network | heat maps, largest difference / largest value | joints, largest difference in pixels |"]
-    lines.append("|---|---|---|")
+    yield "| network | heat maps, largest difference / largest value | joints, largest difference in pixels |"
+    yield "|---|---|---|"
     for name in plan.estimators:
         on_cpu, on_device = (estimator_on(name, options_on(device)) for device in ("cpu", plan.device))
         crops = on_cpu.crop(picture, box)
@@ -99,22 +106,22 @@ def equality(plan: Plan) -> list[str]:
         seen = np.isfinite(joints[0]).all(axis=-1) & np.isfinite(joints[1]).all(axis=-1)
         difference = np.abs(joints[0] - joints[1])[seen].max(initial=0)
         relative = np.abs(actual - expected).max() / np.abs(expected).max()
-        lines.append(f"| {name} | {relative:.1e} | {difference:.3f} of {seen.sum()} joints |")
-    return lines
+        yield f"| {name} | {relative:.1e} | {difference:.3f} of {seen.sum()} joints |"
 
 
-def extraction(plan: Plan) -> list[str]:
+def extraction(plan: Plan) -> Iterator[str]:
     """Measure extraction against MMPoseInferencer, both on the device."""
     words = [plan.clip, "--device", plan.device, "--estimator", plan.estimator, "--detector", plan.detector]
-    return ran("extract_vs_mmpose.py", *words, "--frames", plan.frames, "--repeats", 1, "--no-memory")
+    yield from ran("extract_vs_mmpose.py", *words, "--frames", plan.frames, "--repeats", 1, "--no-memory")
 
 
-def memory(plan: Plan) -> list[str]:
+def memory(plan: Plan) -> Iterator[str]:
     """Let a batch of an estimator run out of memory."""
     import torch
 
     if not plan.device.startswith("cuda"):
-        return ["not on a CPU: torch has no limit of memory there"]
+        yield "not on a CPU: torch has no limit of memory there"
+        return
     device = torch.device(plan.device)
     total = torch.cuda.get_device_properties(device).total_memory
     batch = 4096
@@ -127,15 +134,15 @@ def memory(plan: Plan) -> list[str]:
         peak = torch.cuda.max_memory_allocated(device) / 2**30
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, device)
-    return [f"{batch} crops with 3 GiB: {len(maps)} results, peak {peak:.2f} GiB, smaller batches as noted above"]
+    yield f"{batch} crops with 3 GiB: {len(maps)} results, peak {peak:.2f} GiB, smaller batches as noted above"
 
 
-def training(plan: Plan) -> list[str]:
+def training(plan: Plan) -> Iterator[str]:
     """Measure training steps of phase two."""
-    return ran("recognition_speed.py", "--device", plan.device, *plan.training)
+    yield from ran("recognition_speed.py", "--device", plan.device, *plan.training)
 
 
-def sharing(plan: Plan) -> list[str]:
+def sharing(plan: Plan) -> Iterator[str]:
     """Extract the clip with one process, then with two at the same time, whose results must be equal."""
     seconds, digests = [], set()
     with tempfile.TemporaryDirectory() as folder:
@@ -148,9 +155,10 @@ def sharing(plan: Plan) -> list[str]:
             if any(process.wait() for process in processes):
                 raise RuntimeError("an extraction failed; its message is above")
             seconds.append(time.perf_counter() - began)
+            yield f"{count} at the same time: {seconds[-1]:.1f} s"
             digests |= {next(out.glob("*.pkl")).read_bytes() for out in outs}
     same = "equal" if len(digests) == 1 else "DIFFERENT"
-    return [f"one process {seconds[0]:.1f} s, two at the same time {seconds[1]:.1f} s; all files are {same}"]
+    yield f"two take {seconds[1] / seconds[0]:.2f} times as long as one; all files are {same}"
 
 
 def extract_command(plan: Plan, out: Path) -> list[str]:
@@ -161,16 +169,21 @@ def extract_command(plan: Plan, out: Path) -> list[str]:
     return [sys.executable, "-m", "pipeline.cli", *words]
 
 
-def ran(script: str, *words: object) -> list[str]:
-    """Return the output of another benchmark."""
-    command = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
-    if done.returncode:
-        raise RuntimeError(f"{script} ended with status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
-    return done.stdout.strip().splitlines()
+def ran(script: str, *words: object) -> Iterator[str]:
+    """Yield the lines that another benchmark prints."""
+    command = [sys.executable, "-u", str(ROOT / "benchmarks" / script), *map(str, words)]
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                yield line.rstrip("\n")
+        if process.returncode:
+            errors.seek(0)
+            last = errors.read().strip().splitlines()[-1:]
+            raise RuntimeError(f"{script} ended with status {process.returncode}: {last}")
 
 
-SECTIONS: dict[str, Callable[[Plan], list[str]]] = {
+SECTIONS: dict[str, Callable[[Plan], Iterator[str]]] = {
     "equality": equality,
     "memory": memory,
     "training": training,
@@ -189,21 +202,50 @@ def machine(device: str) -> str:
     return f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, torch {torch.__version__}, CUDA {torch.version.cuda}"
 
 
-def report(plan: Plan, names: Sequence[str]) -> str:
+def section(plan: Plan, name: str, seconds: float) -> list[str]:
+    """Run a section in a process of its own, and return what it printed until its end, or until the time was over."""
+    words = ["--section", name, "--device", plan.device, "--folder", str(plan.clip.parent)]
+    command = [sys.executable, "-u", __file__, *words, *(["--toy"] if plan.toy else [])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    with tempfile.TemporaryFile("w+") as output:
+        # A group of its own, because a section starts processes, too.
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, env=environment, start_new_session=True)
+        over = []
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            over = [f"STOPPED after {seconds:.0f} s; the rest was not measured: run it with --only {name}"]
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        output.seek(0)
+        lines = output.read().splitlines()
+    if process.returncode and not over and not any(line.startswith("FAILED: ") for line in lines):
+        lines.append(f"FAILED: the process of the section ended with status {process.returncode}")
+    return lines + over
+
+
+def print_section(plan: Plan, name: str) -> None:
+    """Print the lines of a section as they come."""
+    try:
+        for line in SECTIONS[name](plan):
+            print(line)
+    except Exception as error:  # noqa: BLE001  (the other sections are to run, whatever the reason)
+        print(f"FAILED: {type(error).__name__}: {error}")
+
+
+def report(plan: Plan, names: Sequence[str], seconds: float = SECONDS) -> str:
     """Run sections until the time is over, and return their results as Markdown."""
-    began = time.perf_counter()
+    end = time.perf_counter() + seconds
     lines = [f"# GPU check: {machine(plan.device)}"]
     for name in names:
         lines += ["", f"## {name}", ""]
         started = time.perf_counter()
-        if started - began > SECONDS:
-            lines.append(f"left out: {SECONDS} s are over; run it with --only {name}")
+        if started >= end:
+            lines.append(f"NOT MEASURED: {seconds:.0f} s are over; run it with --only {name}")
             continue
-        try:
-            lines += SECTIONS[name](plan)
-        except Exception as error:  # noqa: BLE001  (the other sections are to run, whatever the reason)
-            lines.append(f"FAILED: {type(error).__name__}: {error}")
-        lines += ["", f"{time.perf_counter() - started:.0f} s"]
+        lines += [*section(plan, name, end - started), "", f"{time.perf_counter() - started:.0f} s"]
     return "\n".join(lines) + "\n"
 
 
@@ -212,10 +254,17 @@ def main() -> int:
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--toy", action="store_true", help="the smallest networks and a tiny clip")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections to run")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="time limit (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="also write the report to this file")
+    parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.section is not None:
+        print_section(plan_for(arguments.device, arguments.folder, toy=arguments.toy), arguments.section)
+        return 0
     with tempfile.TemporaryDirectory() as folder:
-        text = report(plan_for(arguments.device, Path(folder), toy=arguments.toy), arguments.only)
+        plan = plan_for(arguments.device, Path(folder), toy=arguments.toy)
+        text = report(plan, arguments.only, arguments.seconds)
     print(text)
     if arguments.out is not None:
         arguments.out.write_text(text, encoding="utf-8")
