@@ -28,8 +28,8 @@ from pipeline.extract.cluster.receipts import STAGES, Receipt
 from pipeline.extract.cluster.reports import VideoReports
 from pipeline.extract.cluster.summary import Summary
 from pipeline.extract.cluster.tasks import tasks_of
-from pipeline.extract.device import Outcome
 from pipeline.extract.plan import ExtractionPlan
+from pipeline.extract.results.jobs import Outcome
 from pipeline.extract.settings import ExtractSettings
 from pipeline.inputs.labels import ClipLabel
 from pipeline.inputs.videos import Source

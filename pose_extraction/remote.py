@@ -3,9 +3,8 @@
 import hashlib
 import json
 import re
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,32 +102,47 @@ def _listed(url: str) -> list[RemoteFile]:
     return files
 
 
-def fetch(url: str, path: Path) -> None:
+def fetch(url: str, path: Path, on_chunk: Callable[[], None] = lambda: None) -> None:
     """Copy a file to this machine, in chunks; the copy appears whole or not at all.
+
+    Args:
+        url: The file.
+        path: Place of the copy.
+        on_chunk: Called after each chunk.
 
     Raises:
         SkelpipeError: It cannot be read.
     """
     system, name = _system_of(url)
     with _reported(url, "read"), system.open(name, "rb") as content, atomic_write(path) as copy:
-        shutil.copyfileobj(content, copy, CHUNK)
+        while chunk := content.read(CHUNK):
+            copy.write(chunk)
+            on_chunk()
 
 
-def store(path: Path, url: str) -> None:
+def store(path: Path, url: str, on_chunk: Callable[[], None] = lambda: None) -> None:
     """Write a file of this machine to a URL.
+
+    Args:
+        path: The file.
+        url: Its place.
+        on_chunk: Called after each chunk, as far as the storage reports chunks.
 
     Raises:
         SkelpipeError: It cannot be written.
     """
     system, name = _system_of(url)
+    from fsspec.callbacks import Callback
+
+    progress = Callback(hooks={"chunk": lambda size, value, **_: on_chunk()})
     with _reported(url, "written"):
         if _protocol(system) in _OBJECT_STORES:
-            system.put_file(str(path), name)
+            system.put_file(str(path), name, callback=progress)
             return
         folder, _, last = name.rpartition("/")
         part = f"{folder}/.{last}.{time.monotonic_ns():x}.part"
         system.makedirs(folder, exist_ok=True)
-        system.put_file(str(path), part)
+        system.put_file(str(path), part, callback=progress)
         system.mv(part, name)
 
 

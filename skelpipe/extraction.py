@@ -36,6 +36,7 @@ class ExtractOptions(TypedDict, total=False):
         actor_cpus: Cores of each actor.
         actor_memory: Memory that each actor declares, in GiB.
         stall_timeout: Seconds without progress after which a video counts as hanging.
+        metrics_port: Port on which measurements for Prometheus are served during the run.
     """
 
     checkpoint: str | None
@@ -60,6 +61,7 @@ class ExtractOptions(TypedDict, total=False):
     actor_cpus: int | None
     actor_memory: float
     stall_timeout: float | None
+    metrics_port: int | None
 
 
 def extract(

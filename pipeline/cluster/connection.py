@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from pipeline.cluster.options import MOST_CPUS_PER_ACTOR, MOST_CPUS_PER_GPU, ClusterOptions
@@ -24,6 +25,8 @@ AUTHENTICATION = "RAY_AUTH_MODE"
 # In the message of Ray about a node that takes too long to start.
 NOT_STARTED = "timed out during startup"
 GIB = 1 << 30
+# Where Linux lists processes.
+PROCESSES = Path("/proc")
 # Seconds for which the head node may take to answer.
 REACH_SECONDS = 10.0
 
@@ -78,10 +81,13 @@ def connected(options: ClusterOptions) -> Iterator[None]:
     """
     for name in (UV_RUN, USAGE_STATISTICS):
         os.environ.setdefault(name, "0")
-    if options.address == "local":
+    address = options.address
+    if address is None and not os.environ.get("RAY_ADDRESS") and not _runs_here():
+        address = "local"
+    if address == "local":
         # Ray makes the token. A cluster that exists has its own mode, which the user has to set here, too.
         os.environ.setdefault(AUTHENTICATION, "token")
-    _check_reachable(options.address)
+    _check_reachable(address)
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     import ray
@@ -89,7 +95,7 @@ def connected(options: ClusterOptions) -> Iterator[None]:
     ours = not ray.is_initialized()
     if ours:
         try:
-            ray.init(address=options.address, logging_level=logging.WARNING, log_to_driver=False)
+            ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             first = str(error).strip().partition("\n")[0]
             raise BackendError(
@@ -113,6 +119,15 @@ def connected(options: ClusterOptions) -> Iterator[None]:
         if ours:
             with suppress(Exception):
                 ray.shutdown()
+
+
+def _runs_here() -> bool:
+    """Whether a cluster may run on this machine, which Ray would use. Ray itself may not be imported yet."""
+    for process in PROCESSES.glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "comm").read_text(encoding="ascii", errors="replace").strip() == "gcs_server":
+                return True
+    return False
 
 
 def _check_reachable(address: str | None) -> None:

@@ -88,12 +88,15 @@ class Driver:
                 continue
             try:
                 answer = ray.get(reference)
+            except ray.exceptions.ActorUnavailableError as error:
+                self._not_reached(worker, reference, error)
             except ray.exceptions.RayError as error:
                 self._lost(worker, reference, cause_of(error))
             else:
                 self._take(worker, reference, answer)
 
     def _take(self, worker: Worker, reference: Any, answer: Ready | Answer | Status) -> None:
+        worker.is_reached = True
         if isinstance(answer, Ready):
             self._workers.opened(worker, answer)
         elif isinstance(answer, Status):
@@ -137,6 +140,20 @@ class Driver:
             log.info("%s on %s: %s", worker.name, worker.node, error)
             self._end(worker, "killed", f"ended its actor on {worker.node} ({first_line(error)})")
 
+    def _not_reached(self, worker: Worker, reference: Any, error: Exception) -> None:
+        """Handles a call that was lost on the network. The actor may live, and may even be doing the task."""
+        if reference is worker.opening:
+            self._workers.not_opened(worker, error)
+        elif reference is worker.status:
+            worker.status, worker.is_reached = None, False
+        else:
+            self._leave(worker)
+
+    def _leave(self, worker: Worker) -> None:
+        """Ends an actor that cannot be reached. Its tasks are not the cause."""
+        self._reports.say(f"{worker.node}: cannot be reached; its work is repeated elsewhere")
+        self._give_back(worker)
+
     def _give_back(self, worker: Worker) -> None:
         self._workers.end(worker)
         for task in worker.running.values():
@@ -161,5 +178,9 @@ class Driver:
     def _end_hanging(self) -> None:
         for worker in self._workers.ready:
             patience = self._options.patience(worker.duration)
-            if worker.running and monotonic() - worker.heard > patience:
+            if not worker.running or monotonic() - worker.heard <= patience:
+                continue
+            if not worker.is_reached:
+                self._leave(worker)
+            else:
                 self._end(worker, "hung", f"made no progress for {patience:.0f} s on {worker.node}")

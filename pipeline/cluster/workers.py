@@ -59,6 +59,7 @@ class Worker:
         ready: Where it is; None until it can take tasks.
         running: Its tasks, by reference of their call.
         status: Reference of the last question for its progress; None if it was answered.
+        is_reached: Whether its last answer arrived, or none was lost.
         done: Number of its units of work that were counted.
         since: When it was ready.
         heard: When it last made progress.
@@ -74,6 +75,7 @@ class Worker:
     ready: Ready | None = None
     running: dict[Any, Task] = field(default_factory=dict)
     status: Any = None
+    is_reached: bool = True
     done: int = 0
     since: float = 0.0
     heard: float = 0.0

@@ -11,7 +11,7 @@ from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.shards.arrow import arrow
 
 if TYPE_CHECKING:
-    from pipeline.extract.finished import FinishedLog
+    from pipeline.extract.results.finished import FinishedLog
 
 # Seconds after which a merge that is still running is announced.
 MERGE_NOTICE = 3.0

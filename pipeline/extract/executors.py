@@ -14,9 +14,9 @@ from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.cluster.options import ClusterOptions
-    from pipeline.extract.device import Outcome
     from pipeline.extract.pieces import Work
     from pipeline.extract.plan import ExtractionPlan
+    from pipeline.extract.results.jobs import Outcome
     from pose_extraction.networks.detection import PersonDetector
     from pose_extraction.networks.identity import NetworkIdentity
 
@@ -44,6 +44,7 @@ class Executor(Protocol):
         sizes: Mapping[Source, int],
         shown: RunProgress,
         on_video: Callable[["Outcome"], None],
+        rest: "Callable[[], Iterable[Work]]",
     ) -> None:
         """Extracts videos and writes their files.
 
@@ -53,6 +54,7 @@ class Executor(Protocol):
             sizes: `sizes` of the videos.
             shown: Takes frames and messages.
             on_video: Called after each video, whether it succeeded or failed.
+            rest: Called at the end; returns what is left, which is processed, too.
         """
         ...
 
@@ -92,14 +94,20 @@ class LocalExecutor:
         sizes: Mapping[Source, int],
         shown: RunProgress,
         on_video: Callable[["Outcome"], None],
+        rest: "Callable[[], Iterable[Work]]",
     ) -> None:
         from pipeline.extract.device import run_device
         from pipeline.extract.processes import run_devices
 
-        if len(self._devices) == 1:
-            run_device(plan, work, on_video=on_video, on_frame=shown.frame, detector=self._detector)
-        else:
-            run_devices(plan, list(work), self._devices, on_video=on_video, on_frame=shown.frame)
+        def extract(works: "Iterable[Work]") -> None:
+            if len(self._devices) == 1:
+                run_device(plan, works, on_video=on_video, on_frame=shown.frame, detector=self._detector)
+            else:
+                run_devices(plan, list(works), self._devices, on_video=on_video, on_frame=shown.frame)
+
+        extract(work)
+        if left := list(rest()):
+            extract(left)
 
 
 @contextmanager

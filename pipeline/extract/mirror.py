@@ -1,6 +1,8 @@
 """An output folder at a URL: results are made in a local copy of it, and each finished file is stored as a whole."""
 
 import json
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -8,10 +10,13 @@ from pathlib import Path
 from pose_extraction.cache import default_cache_dir
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.files import atomic_write
+from pose_extraction.queues import map_ahead
 from pose_extraction.remote import RemoteFile, below, exists, fetch, list_folder, remove, store
 
 # File in the local copy with what is known to be the same at the URL.
 _KNOWN = ".known.json"
+# Number of files that are fetched at once: most are small, and the answer of the storage takes longer than the file.
+FETCHES_AT_ONCE = 8
 # Overlays are large, and nothing reads them again.
 _NOT_FETCHED = (".mp4",)
 
@@ -32,13 +37,21 @@ class Mirror:
         """Returns the URL of a file in the local copy."""
         return below(self.url, path.relative_to(self.folder).as_posix())
 
-    def push(self, path: Path) -> None:
-        """Stores a file at the URL.
+    def here(self) -> "Mirror":
+        """Returns the mirror of the same URL in the cache folder of this machine, which may have another path.
+
+        Raises:
+            SkelpipeError: The folder cannot be created.
+        """
+        return Mirror(self.url, _local_copy(self.folder.name, self.url))
+
+    def push(self, path: Path, on_chunk: Callable[[], None] = lambda: None) -> None:
+        """Stores a file at the URL; see `store`.
 
         Raises:
             SkelpipeError: It cannot be written.
         """
-        store(path, self.url_of(path))
+        store(path, self.url_of(path), on_chunk)
 
     def remove(self, path: Path) -> None:
         """Removes a file at the URL, if there is one.
@@ -81,12 +94,16 @@ class Mirror:
         """
         known = self._known()
         files = self._stored(name)
-        for relative, one in files.items():
+
+        def copied(relative: str) -> list[str | int]:
             path = self.folder / relative
-            if relative.endswith(_NOT_FETCHED) or known.get(relative) == _state(one, path):
-                continue
-            fetch(one.url, path)
-            known[relative] = _state(one, path)
+            if known.get(relative) != _state(files[relative], path):
+                fetch(files[relative].url, path)
+            return _state(files[relative], path)
+
+        wanted = [relative for relative in files if not relative.endswith(_NOT_FETCHED)]
+        with closing(map_ahead(copied, wanted, workers=FETCHES_AT_ONCE, name="fetching")) as found:
+            known |= dict(zip(wanted, found, strict=True))
         for path in list(self.folder.rglob("*")):
             relative = path.relative_to(self.folder).as_posix()
             if path.is_file() and relative != _KNOWN and relative not in files and _belongs(relative, name):
@@ -134,14 +151,19 @@ def mirror_of(url: str, shard: tuple[int, int] | None) -> Mirror:
         shard: (I, N) if several runs share the folder; each has its own local copy.
     """
     text = url.rstrip("/") if shard is None else f"{url.rstrip('/')} {shard[0]}/{shard[1]}"
-    folder = default_cache_dir() / "results" / sha256(text.encode()).hexdigest()[:16]
+    return Mirror(url.rstrip("/"), _local_copy(sha256(text.encode()).hexdigest()[:16], url))
+
+
+def _local_copy(name: str, url: str) -> Path:
+    """Creates the folder for the local copy of a URL."""
+    folder = default_cache_dir() / "results" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SkelpipeError(
             f"{folder}: cannot create the folder for copies of {url} ({error.strerror}); set SKELPIPE_CACHE"
         ) from error
-    return Mirror(url.rstrip("/"), folder.absolute())
+    return folder.absolute()
 
 
 def states(paths: list[Path]) -> dict[Path, tuple[int, int]]:

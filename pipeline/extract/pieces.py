@@ -6,15 +6,15 @@ order, tracks persons through the whole video, and writes the same result as wit
 """
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pipeline.extract.finished import video_state
 from pipeline.extract.plan import ExtractionPlan
+from pipeline.extract.results.finished import video_state
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import SkelpipeError, VideoError
 from pose_extraction.extraction import ExtractionSettings
@@ -53,6 +53,8 @@ class Piece:
         end: Seconds at which decoding ends; None for the end.
         first: Number of the first frame whose poses count.
         stop: Number of the first frame of the next piece; None in the last piece.
+        after_first: Seconds at which decoding ends if only one frame is wanted; None for the end.
+        joins: Whether all pieces are stored, so that they only have to be joined.
     """
 
     source: Source
@@ -64,6 +66,12 @@ class Piece:
     end: float | None
     first: int
     stop: int | None
+    after_first: float | None = None
+    joins: bool = False
+
+    def joining(self) -> "Piece":
+        """Return the work that is left when all pieces are stored. One frame is decoded, because each job has some."""
+        return replace(self, end=self.after_first, joins=True)
 
     def siblings(self, plan: ExtractionPlan) -> list[Path]:
         """Return the files of all pieces of the video, in order."""
@@ -98,12 +106,29 @@ def in_pieces(plan: ExtractionPlan, sources: Sequence[Source], *, overwrite: boo
         if not pieces:
             return [source]
         missing = [piece for piece in pieces if overwrite or _stored(plan, piece) is None]
-        # With all pieces there, the last one is extracted again, and joins them.
-        return list(missing or pieces[-1:])
+        return list(missing or [pieces[0].joining()])
 
     with closing(map_ahead(open_pieces, sources, workers=INDEXED_AT_ONCE, name="indexing")) as every:
         for works in every:
             yield from works
+
+
+def left_to_join(plan: ExtractionPlan, sources: Iterable[Source]) -> Iterator[Work]:
+    """Yield the work that is left of videos of which all pieces are stored.
+
+    On storage on a network, a process may see a file of another one late. If the last two pieces of a video end at the
+    same time on two machines, neither may find that the video is complete.
+
+    Args:
+        plan: See `ExtractionPlan`.
+        sources: Videos of which pieces were extracted, and which are not done.
+    """
+    for source in sources:
+        # Reading the folder makes files of other machines visible.
+        names = {path.name for path in plan.file_of(source).parent.iterdir()}
+        pieces = _pieces_of(plan, source, plan.settings.chunk or 0)
+        if pieces and all(path.name in names for path in pieces[0].siblings(plan)):
+            yield pieces[0].joining()
 
 
 def _pieces_of(plan: ExtractionPlan, source: Source, seconds: float) -> list[Piece]:
@@ -147,6 +172,7 @@ def _pieces_of(plan: ExtractionPlan, source: Source, seconds: float) -> list[Pie
                 end if is_last else _before(times, sampled[stop] + 1),
                 sampled[first],
                 None if is_last else sampled[stop],
+                _before(times, sampled[begin] + 1),
             )
         )
     return pieces

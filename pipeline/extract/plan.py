@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,14 +84,26 @@ class ExtractionPlan:
         path = self.overlay_of(source)
         return path.exists() if self.mirror is None else self.mirror.exists(path)
 
-    def publish(self, path: Path) -> None:
-        """Stores a finished file, if the output folder is at a URL.
+    def on_this_machine(self) -> "ExtractionPlan":
+        """Returns the plan with the local copy of an output folder at a URL in the cache folder of this machine.
+
+        Raises:
+            SkelpipeError: The folder cannot be created.
+        """
+        if self.mirror is None:
+            return self
+        mirror = self.mirror.here()
+        folder = mirror.folder / self.folder.relative_to(self.mirror.folder)
+        return dataclasses.replace(self, mirror=mirror, folder=folder)
+
+    def publish(self, path: Path, on_chunk: Callable[[], None] = lambda: None) -> None:
+        """Stores a finished file, if the output folder is at a URL; see `store`.
 
         Raises:
             SkelpipeError: It cannot be written.
         """
         if self.mirror is not None:
-            self.mirror.push(path)
+            self.mirror.push(path, on_chunk)
 
     def withdraw(self, path: Path) -> None:
         """Removes a file, at the URL of the output folder as well.

@@ -17,9 +17,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from pipeline.extract.device import Outcome, run_device
+from pipeline.extract.device import run_device
 from pipeline.extract.pieces import Piece, Work, name_of_work
 from pipeline.extract.plan import ExtractionPlan
+from pipeline.extract.results.jobs import Outcome
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.networks.identity import NetworkIdentity
@@ -79,7 +80,7 @@ def run_devices(
                     del children[connection]
                     child.process.join()
                     for source in map(_source_of, child.unfinished.values()):
-                        on_video(Outcome(source, error=f"{source.path}: {child.exit_message()}"))
+                        on_video(Outcome(source, error=f"{source.shown}: {child.exit_message()}"))
                     continue
                 if kind == "next":
                     following = supply.popleft() if supply else None
@@ -102,7 +103,7 @@ def run_devices(
             child.process.join()
     for source in map(_source_of, supply):
         on_video(
-            Outcome(source, error=f"{source.path}: not processed, because the processes of all devices have ended")
+            Outcome(source, error=f"{source.shown}: not processed, because the processes of all devices have ended")
         )
 
 

@@ -28,9 +28,9 @@ from pose_extraction.remote import is_url
 
 if TYPE_CHECKING:
     from pipeline.cluster.options import ClusterOptions
-    from pipeline.extract.device import Outcome
-    from pipeline.extract.finished import FinishedLog
     from pipeline.extract.plan import ExtractionPlan
+    from pipeline.extract.results.finished import FinishedLog
+    from pipeline.extract.results.jobs import Outcome
     from pose_extraction.networks.detection import PersonDetector
 
 
@@ -125,9 +125,9 @@ def _extract(
     console: Console,
 ) -> Report:
     # Only now, because this loads the libraries for videos and networks.
-    from pipeline.extract.checking import open_work
-    from pipeline.extract.finished import FinishedLog
     from pipeline.extract.plan import ExtractionPlan, plan_clips
+    from pipeline.extract.results.checking import open_work
+    from pipeline.extract.results.finished import FinishedLog
 
     estimator, detector_identity = executor.identify(console)
     folder = out / display_name(settings.estimator)
@@ -205,23 +205,29 @@ def _run(
     """Extracts the videos; returns the frames extracted per second."""
     if not work:
         return 0.0
-    from pipeline.extract.pieces import in_pieces
+    from pipeline.extract.pieces import in_pieces, left_to_join
 
+    in_parts: set[Source] = set()
     sizes = executor.sizes(work)
     with RunProgress(len(work), console, size=sum(sizes.values())) as shown:
 
         def on_video(outcome: "Outcome") -> None:
             failures.withdrawn |= outcome.withdrawn
             if outcome.error is not None:
-                # Users know a video at a URL by that, not by the path of its copy.
-                error = outcome.error.replace(str(outcome.source.path), outcome.source.shown)
-                failures.add(outcome.source.relative, error)
+                failures.add(outcome.source.relative, outcome.error)
             if outcome.is_part:
+                in_parts.add(outcome.source)
                 return
+            in_parts.discard(outcome.source)
             if outcome.finished is not None:
                 finished.add(outcome.source.frame_dir, outcome.finished)
             notes.add(outcome.source.relative, list(outcome.problems))
             shown.video(sizes[outcome.source])
 
-        executor.run(plan, in_pieces(plan, work, overwrite=overwrite), sizes, shown, on_video)
+        works = in_pieces(plan, work, overwrite=overwrite)
+        executor.run(plan, works, sizes, shown, on_video, rest=lambda: left_to_join(plan, tuple(in_parts)))
+        for source in in_parts:
+            if source.relative not in failures.failed:
+                reason = "its pieces are not all visible on this machine yet; run the command again to join them"
+                failures.add(source.relative, f"{source.shown}: {reason}")
         return shown.rate()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from rich.console import Console
 
-from pipeline.extract.device import nobody_found
+from pipeline.extract.results.writing import nobody_found
 from pipeline.inputs.videos import Source
 from pipeline.predict.answers import BEST, Answer, label_of
 from pipeline.predict.attention_record import AttentionRecord

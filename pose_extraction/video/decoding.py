@@ -58,6 +58,9 @@ class VideoJob:
             SkelpipeError: The video cannot be read.
         """
 
+    def release(self) -> None:
+        """Called in the same thread when the video has been read to its end."""
+
 
 Job = TypeVar("Job", bound=VideoJob)
 
@@ -126,4 +129,5 @@ def _read(job: Job, waiting: BoundedQueue[tuple[Job, Frame | None]]) -> bool:
             job.error = text
         else:
             job.problems.append(text)
+    job.release()
     return waiting.put((job, None))

@@ -1,4 +1,4 @@
-"""A Ray cluster on this machine for tests: a head without cores, and two nodes with one core each."""
+"""A Ray cluster on this machine for tests: a head without cores, and three nodes with one core each."""
 
 import os
 import tempfile
@@ -13,12 +13,17 @@ from pose_extraction.file_locks import lock
 ROOT = Path(__file__).resolve().parents[2]
 STORE = 80 << 20
 ATTEMPTS = 3
+NODES = 3
 
 
 @contextmanager
 def small_cluster() -> Iterator[Any]:
-    """Runs a cluster for the duration of a block; yields `ray.cluster_utils.Cluster`."""
+    """Runs a cluster for the duration of a block; yields `ray.cluster_utils.Cluster`.
+
+    Its nodes have a cache folder of their own, whose path is in the attribute `cache`.
+    """
     before = dict(os.environ)
+    cache = tempfile.TemporaryDirectory(prefix="skelpipe-nodes-", ignore_cleanup_errors=True)
     # The processes of the cluster inherit these: where the project is, that no node reports to anyone, and that a token
     # which the user may have does not count.
     os.environ.update(PYTHONPATH=str(ROOT), RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
@@ -27,13 +32,16 @@ def small_cluster() -> Iterator[Any]:
 
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
     head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "_system_config": quick}
+    # Nothing here needs the autoscaler, or the output of workers.
+    head |= {"no_monitor": True, "include_log_monitor": False}
     made = None
     try:
         # One test process at a time: each node consists of half a dozen processes.
         with open(Path(tempfile.gettempdir()) / f"skelpipe-ray-{os.getuid()}.lock", "a", opener=_no_links) as turn:
             lock(turn)
             made = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
-            for _ in range(2):
+            made.cache = Path(cache.name)
+            for _ in range(NODES):
                 add_node(made)
         yield made
     finally:
@@ -41,6 +49,7 @@ def small_cluster() -> Iterator[Any]:
             # A test may have killed some of its processes.
             if made is not None:
                 made.shutdown()
+        cache.cleanup()
         os.environ.clear()
         os.environ.update(before)
 
@@ -48,7 +57,8 @@ def small_cluster() -> Iterator[Any]:
 def add_node(cluster: Any) -> None:
     """Adds a node with one core."""
     before = set(cluster.worker_nodes)
-    node = _started(lambda: cluster.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30))
+    variables = {"SKELPIPE_CACHE": str(cluster.cache)}
+    node = _started(lambda: cluster.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30, env_vars=variables))
     # Without those whose start has failed.
     cluster.worker_nodes = before | {node}
 

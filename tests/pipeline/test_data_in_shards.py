@@ -13,7 +13,9 @@ from pipeline.datasets.merging import merge
 from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.validation import read_data_set
+from recognition import run_file, run_folder
 from recognition.runs import load_run
+from test_support.networks.made_encoders import pretrain
 from test_support.networks.trained_run import made_data
 
 pytestmark = pytest.mark.slow
@@ -51,6 +53,17 @@ def test_evaluate(both: tuple[Path, Path], trained: tuple[Path, Path]) -> None:
     file, shards = (json.loads(output("evaluate", *words, path)) for path in both)
     assert file.pop("data") == str(both[0]) and shards.pop("data") == str(both[1])
     assert file == shards and file["clips"] == 12
+
+
+def test_pretrain(both: tuple[Path, Path], tmp_path: Path) -> None:
+    weights = []
+    for path in both:
+        out = tmp_path / path.suffix
+        result = pretrain("mamp", path, out, "--split", "all")
+        assert result.exit_code == 0, result.output
+        weights.append(run_file.load(out / run_folder.LAST)["model"])
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
 def test_stats(both: tuple[Path, Path]) -> None:

@@ -23,9 +23,9 @@ from pipeline.inputs.videos import Source
 from pose_extraction.errors import SkelpipeError
 
 if TYPE_CHECKING:
-    from pipeline.extract.device import Outcome
     from pipeline.extract.pieces import Work
     from pipeline.extract.plan import ExtractionPlan
+    from pipeline.extract.results.jobs import Outcome
     from pose_extraction.networks.identity import NetworkIdentity
     from pose_extraction.video.reader import VideoInfo
 
@@ -86,6 +86,7 @@ class VideoActor:
                 the driver, so that its results would differ, too.
         """
         enter_folder(self._node, folder, marker)
+        plan = plan.on_this_machine()
         estimator, detector = self._networks(plan)
         # One dictionary of the clips of the current videos: those of all videos would fill the memory of each actor.
         self._plan = replace(plan, estimator=estimator, detector=detector, clips=self._clips)
@@ -173,6 +174,8 @@ class VideoActor:
             on_video=self._on_video,
             on_frame=self._on_frame,
             on_start=self._on_start,
+            # A copy may take longer than a video that hangs.
+            on_copy=self._note_progress,
             extractor=self._extractor,
         )
 
@@ -192,6 +195,9 @@ class VideoActor:
 
     def _on_video(self, outcome: "Outcome") -> None:
         self._note_progress()
+        if self._plan.mirror is not None:
+            # It is at the URL; those of all runs would fill the cache of this node.
+            self._plan.file_of(outcome.source).unlink(missing_ok=True)
         begun = self._begun.pop(outcome.work)
         if all(other.clips != begun.clips for other in list(self._begun.values())):
             self._clips.pop(begun.clips, None)

@@ -25,9 +25,9 @@ from pipeline.inputs.videos import Source
 from pipeline.reporting.progress import RunProgress
 
 if TYPE_CHECKING:
-    from pipeline.extract.device import Outcome
     from pipeline.extract.pieces import Work
     from pipeline.extract.plan import ExtractionPlan
+    from pipeline.extract.results.jobs import Outcome
     from pose_extraction.networks.identity import NetworkIdentity
 
 
@@ -68,6 +68,7 @@ class ClusterExecutor:
         sizes: Mapping[Source, int],
         shown: RunProgress,
         on_video: Callable[["Outcome"], None],
+        rest: "Callable[[], Iterable[Work]]",
     ) -> None:
         """Extracts videos; writes `summary.json` and its page, also when it is interrupted."""
         summary, complete = Summary(), False
@@ -86,7 +87,9 @@ class ClusterExecutor:
                 opening = (replace(plan, clips={}), working_folder(plan, tasks), place)
                 setup = Setup(self.options, self.demand, RemoteActor, opening, arguments)
                 say = partial(shown.say, style="yellow")
-                Driver(tasks, setup, VideoReports(summary, metrics, on_video, shown.frame, say)).run()
+                reports = VideoReports(summary, metrics, on_video, shown.frame, say)
+                Driver(tasks, setup, reports).run()
+                Driver(tasks_of(rest(), sizes), setup, reports).run()
             complete = True
         finally:
             path = summary_path(plan.folder, self.shard)

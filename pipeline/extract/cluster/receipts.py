@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.extract.device import Outcome
+    from pipeline.extract.results.jobs import Outcome
 
 # Stages of a video, in order.
 STAGES = ("decoding", "networks", "cleaning", "writing")

@@ -11,7 +11,7 @@ from pipeline.extract.cluster.summary import Summary
 from pipeline.extract.cluster.tasks import source_of
 
 if TYPE_CHECKING:
-    from pipeline.extract.device import Outcome
+    from pipeline.extract.results.jobs import Outcome
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class VideoReports:
         if receipt is not None:
             self.on_video(receipt.outcome)
             return
-        from pipeline.extract.device import Outcome
+        from pipeline.extract.results.jobs import Outcome
 
         source = source_of(task.work)
         self.on_video(Outcome(source, error=f"{source.shown}: {reason}", work=task.name))

@@ -12,8 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.extract.device import estimate_step
 from pipeline.extract.ledger import source_digest
+from pipeline.extract.results.writing import estimate_step
 from pipeline.inputs.videos import named_source
 from pipeline.predict.answers import Answer, as_csv, as_dictionary
 from pipeline.predict.options import Networks

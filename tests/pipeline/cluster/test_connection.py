@@ -1,8 +1,12 @@
 """What an actor needs, by what the nodes of a cluster offer. Without Ray."""
 
+import os
+from pathlib import Path
+
 import pytest
 
-from pipeline.cluster.connection import GIB, Node, connected, demand_of
+from pipeline.cluster import connection
+from pipeline.cluster.connection import AUTHENTICATION, GIB, USAGE_STATISTICS, UV_RUN, Node, connected, demand_of
 from pipeline.cluster.options import ClusterOptions
 from pose_extraction.errors import BackendError, UsageError
 
@@ -51,6 +55,64 @@ def test_a_cluster_that_grows_on_demand_needs_no_room_now():
 def test_the_numbers_of_gpus_are_rays_task():
     with pytest.raises(UsageError, match="--device cuda:0,1: with --engine ray, give auto, cpu or cuda"):
         demand_of(ClusterOptions(), [GPUS], "cuda:0,1")
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Replaces Ray's start; returns the addresses that it was called with, and the variables that were set then."""
+    ray = pytest.importorskip("ray")
+    calls = []
+
+    def init(address, **_):
+        calls.append((address, {name: value for name, value in os.environ.items() if name.startswith("RAY_")}))
+
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    # What the connection sets is undone, too.
+    for name in (UV_RUN, USAGE_STATISTICS, AUTHENTICATION):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(ray, "init", init)
+    return calls
+
+
+def test_the_environment_of_uv_run_is_not_sent_to_every_worker_unless_the_user_asks_for_it(begun, monkeypatch):
+    with connected(ClusterOptions(address="local")):
+        pass
+    monkeypatch.setenv(UV_RUN, "1")
+    with connected(ClusterOptions(address="local")):
+        pass
+    assert [variables[UV_RUN] for _, variables in begun] == ["0", "1"]
+
+
+def test_a_cluster_that_the_command_starts_asks_for_a_token(begun, monkeypatch):
+    """One that exists has its own mode."""
+    monkeypatch.setattr(connection, "PROCESSES", Path("/nosuch"))
+    for given, variable in ((None, None), ("local", None), ("auto", None), (None, "10.0.0.1:6379"), ("local", "set")):
+        monkeypatch.delenv(AUTHENTICATION, raising=False)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        if variable == "set":
+            monkeypatch.setenv(AUTHENTICATION, "disabled")
+        elif variable is not None:
+            monkeypatch.setenv("RAY_ADDRESS", variable)
+        with connected(ClusterOptions(address=given)):
+            pass
+    assert [(address, variables.get(AUTHENTICATION)) for address, variables in begun] == [
+        ("local", "token"),
+        ("local", "token"),
+        ("auto", None),
+        (None, None),
+        ("local", "disabled"),
+    ]
+
+
+def test_a_cluster_on_this_machine_is_used(begun, tmp_path, monkeypatch):
+    (tmp_path / "17").mkdir()
+    (tmp_path / "17" / "comm").write_text("gcs_server\n")
+    monkeypatch.setattr(connection, "PROCESSES", tmp_path)
+    with connected(ClusterOptions()):
+        pass
+    assert begun[0][0] is None and AUTHENTICATION not in begun[0][1]
 
 
 def test_a_wrong_address_is_reported_at_once():

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -86,6 +87,50 @@ def test_stored_pieces_are_not_extracted_again(run, videos, tmp_path, monkeypatc
     assert len(counted) < 120 - 12 * len(stored) + 15
     run(video, tmp_path / "one")
     assert all_files(out) == all_files(tmp_path / "one")
+
+
+class LateStorage:
+    """Storage on a network: pieces of other processes are seen only after their folder was read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        is_file, iterdir = Path.is_file, Path.iterdir
+        self.seen: set[Path] = set()
+        self.works = True
+
+        def late(path: Path) -> bool:
+            return (path.suffix != ".piece" or path in self.seen) and is_file(path)
+
+        def listed(folder: Path) -> Iterator[Path]:
+            for path in iterdir(folder):
+                if self.works:
+                    self.seen.add(path)
+                if self.works or path.suffix != ".piece":
+                    yield path
+
+        monkeypatch.setattr(Path, "is_file", late)
+        monkeypatch.setattr(Path, "iterdir", listed)
+
+
+def test_pieces_that_nobody_saw_complete_are_joined_at_the_end(run, videos, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        LateStorage(patch)
+        report = run(videos / "constant.mp4", tmp_path / "out", chunk=0.5).report
+    assert (report.done, report.failed) == (1, {})
+    run(videos / "constant.mp4", tmp_path / "one")
+    assert all_files(tmp_path / "out") == all_files(tmp_path / "one")
+
+
+def test_pieces_that_could_not_be_joined_are_reported_and_joined_by_the_next_run(run, videos, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        LateStorage(patch).works = False
+        report = run(videos / "constant.mp4", tmp_path / "out", chunk=0.5).report
+    assert report.done == 0 and "run the command again to join them" in report.failed["constant.mp4"]
+    frames = []
+    monkeypatch.setattr(RunProgress, "frame", lambda shown: frames.append(shown))
+    again = run(videos / "constant.mp4", tmp_path / "out", chunk=0.5).report
+    assert (again.done, again.failed, len(frames)) == (1, {}, 1)
+    run(videos / "constant.mp4", tmp_path / "one")
+    assert all_files(tmp_path / "out") == all_files(tmp_path / "one")
 
 
 def test_images_that_cannot_be_read_are_reported_once(run, videos, tmp_path):

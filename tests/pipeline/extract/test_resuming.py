@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.extract.finished import Finished, FinishedLog
+from pipeline.extract.results.finished import Finished, FinishedLog
 from pipeline.extract.share import Share
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.pickles import read_pickle

@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 
 from pipeline.extract.share import Share
+from pipeline.inputs.copies import MOST_KEPT
 from pose_extraction.cache import default_cache_dir
 from pose_extraction.errors import BackendError, SkelpipeError, UsageError
+from pose_extraction.file_locks import lock
 from pose_extraction.formats.pickles import read_pickle
-from pose_extraction.remote import exists, fetch, list_files, remove, store
+from pose_extraction.remote import CHUNK, exists, fetch, list_files, remove, store
+from pose_extraction.video.reader import VideoReader
+from test_support.networks.made_runs import SIZE, all_files
+from test_support.videos.made_video import write_made_clip
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 pytestmark = [pytest.mark.slow]
@@ -69,7 +74,7 @@ def test_a_bucket_gives_the_skeletons_of_a_folder_and_is_resumed(run, bucket, me
     local = run(clips, tmp_path / "local")
     assert_same(first.report.data_set, local.report.data_set)
     found = {name.removeprefix("/bucket/out/") for name in memory.find("/bucket/out")}
-    expected = {path.relative_to(tmp_path / "local").as_posix() for path in (tmp_path / "local").rglob("*.*")}
+    expected = set(all_files(tmp_path / "local"))
     assert found == expected
     memory.get("/bucket/out/tiny_pose.pkl", str(tmp_path / "copy.pkl"))
     assert_same(tmp_path / "copy.pkl", local.report.data_set)
@@ -85,6 +90,53 @@ def test_a_bucket_gives_the_skeletons_of_a_folder_and_is_resumed(run, bucket, me
     memory.rm(lost)
     repaired = run(bucket, "memory://bucket/out")
     assert (repaired.report.done, repaired.report.skipped) == (1, 3) and memory.exists(lost)
+
+
+def copies() -> list[Path]:
+    return [path for path in (default_cache_dir() / "videos").rglob("*.mp4") if path.is_file()]
+
+
+@pytest.mark.parametrize(("overlay", "most"), [(False, 1), (True, 1 + MOST_KEPT + 1)])
+def test_there_are_never_more_copies_than_videos_in_progress(run, memory, tmp_path, monkeypatch, overlay, most):
+    clip = write_made_clip(tmp_path / "clip.mp4", size=SIZE, frames=4, persons=1)
+    for number in range(12):
+        memory.pipe_file(f"/bucket/videos/{number}.mp4", clip.read_bytes())
+    found: list[int] = []
+    opened = VideoReader.__enter__
+
+    def counting(reader: VideoReader) -> VideoReader:
+        found.append(len(copies()))
+        return opened(reader)
+
+    monkeypatch.setattr(VideoReader, "__enter__", counting)
+    outcome = run("memory://bucket/videos", tmp_path / "out", overlay=overlay)
+    assert (outcome.report.done, outcome.report.failed) == (12, {}), outcome.output
+    assert 1 <= max(found) <= most and not copies()
+    assert len(list((tmp_path / "out").rglob("*.mp4"))) == 12 * overlay
+
+
+def test_copies_of_killed_runs_are_removed_and_those_of_living_ones_stay(run, bucket, tmp_path):
+    cache = default_cache_dir() / "videos"
+    for owner in ("killed", "living", "0123456789abcdef"):
+        (cache / owner).mkdir(parents=True)
+        (cache / owner / "video.mp4").touch()
+    (cache / "killed.lock").touch()
+    with (cache / "living.lock").open("ab") as file:
+        lock(file)
+        run(bucket, tmp_path / "out")
+        assert {path.name for path in cache.iterdir()} == {"living", "living.lock"}
+    run(bucket, tmp_path / "again")
+    assert not list(cache.iterdir())
+
+
+def test_copying_counts_as_progress(tmp_path, memory):
+    memory.pipe_file("/bucket/large.bin", bytes(3 * CHUNK + 1))
+    chunks: list[None] = []
+    fetch("memory://bucket/large.bin", tmp_path / "copy", lambda: chunks.append(None))
+    assert len(chunks) == 4 and (tmp_path / "copy").stat().st_size == 3 * CHUNK + 1
+    chunks.clear()
+    store(tmp_path / "copy", "memory://bucket/back.bin", lambda: chunks.append(None))
+    assert chunks and memory.size("/bucket/back.bin") == 3 * CHUNK + 1
 
 
 def test_a_changed_video_is_extracted_again(run, bucket, memory):

@@ -5,9 +5,12 @@ One cluster serves all tests: starting nodes and actors takes most of the time.
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import pytest
 
 import skelpipe
 from pipeline.cluster.options import ClusterOptions
+from pipeline.extract.cluster.receipts import Receipt
 from pose_extraction.formats.pickles import read_pickle
 from test_support.networks.made_runs import SIZE, all_files, identities
 from test_support.services.ray_cluster import STORE, add_node, small_cluster
@@ -79,9 +83,24 @@ def test_pieces_of_a_video_go_to_different_actors(run, options, clips, tmp_path)
     assert summary["frames"] > 20 + 12 + 31 + 9
 
 
-def test_killed_actors_and_lost_nodes_change_nothing(run, cluster, options, videos, late, tmp_path):
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def measured(port: int) -> dict[str, float]:
+    """The measurements that Prometheus would read now."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def test_killed_actors_and_lost_nodes_change_nothing(run, cluster, videos, late, tmp_path, port):
     first, second = GatedVideo(videos / "run" / "first.mp4"), GatedVideo(videos / "wave" / "second.mp4")
     clips = late("first.mp4"), late("second.mp4")
+    found: list[dict[str, float]] = []
 
     def act() -> None:
         # The real video first, because another actor begins as soon as this one is dead.
@@ -89,13 +108,19 @@ def test_killed_actors_and_lost_nodes_change_nothing(run, cluster, options, vide
         first.become(clips[0])
         kill(reader)
         raylet = parent_of(second.reader())
+        # Videos are in progress.
+        found.append(measured(port))
         second.become(clips[1])
         lost = next(node for node in cluster.worker_nodes if node.all_processes["raylet"][0].process.pid == raylet)
         cluster.remove_node(lost, allow_graceful=False)
 
     thread = acting(act)
+    options = ClusterOptions(address=cluster.address, stall_seconds=60, metrics_port=port)
     outcome = run(videos, tmp_path / "out", cluster=options)
     thread.join(60)
+    assert {"skelpipe_frames_total", "skelpipe_waiting_videos", "skelpipe_actors"} <= found[0].keys()
+    with pytest.raises(urllib.error.URLError):
+        measured(port)
     add_node(cluster)
     assert (outcome.report.done, outcome.report.failed) == (6, {}), outcome.output
     run(videos, tmp_path / "local")
@@ -141,7 +166,31 @@ def test_a_video_that_kills_or_hangs_actors_is_given_up_and_the_others_continue(
     assert "hung" in (tmp_path / "out" / "tiny_pose" / "summary.html").read_text()
 
 
-def test_a_full_object_store_and_videos_at_urls_change_nothing(run, cluster, networks, clips, tmp_path, monkeypatch):
+def test_a_call_that_the_network_lost_is_repeated_and_is_not_the_fault_of_its_video(
+    run, options, clips, tmp_path, monkeypatch
+):
+    import ray
+
+    get, lost = ray.get, []
+
+    def losing(reference):
+        answer = get(reference)
+        if isinstance(answer, Receipt) and not lost:
+            lost.append(answer)
+            raise ray.exceptions.ActorUnavailableError("connection reset", None)
+        return answer
+
+    monkeypatch.setattr(ray, "get", losing)
+    outcome = run(clips, tmp_path / "out", cluster=options)
+    assert lost and "cannot be reached; its work is repeated elsewhere" in outcome.output
+    assert (outcome.report.done, outcome.report.failed) == (4, {}), outcome.output
+    summary = json.loads((tmp_path / "out" / "tiny_pose" / "summary.json").read_text())
+    assert (summary["failures"], summary["retries"]) == ({}, {})
+
+
+def test_a_full_object_store_and_videos_at_urls_change_nothing(
+    run, cluster, networks, clips, tmp_path, monkeypatch, port
+):
     """Neither frames nor poses pass through the store."""
     import numpy as np
     import ray
@@ -164,6 +213,7 @@ def test_a_full_object_store_and_videos_at_urls_change_nothing(run, cluster, net
             **dict(zip(("estimator", "detector"), map(str, networks), strict=True)),
             device="cpu",
             backend="onnxruntime",
+            metrics_port=port,
         )
     finally:
         ray.shutdown()
@@ -175,8 +225,11 @@ def test_a_full_object_store_and_videos_at_urls_change_nothing(run, cluster, net
         assert one["keypoint"].tobytes() == other["keypoint"].tobytes()
     stored = {path.name for path in (tmp_path / "out" / "tiny_pose").iterdir() if path.is_file()}
     assert stored == {"notes.jsonl", "summary.json", "summary.html"}
-    copies = [path for path in (tmp_path / "cache" / "videos").rglob("*") if path.is_file()]
-    assert not copies
+    # The nodes use their own cache folder, and leave nothing there.
+    assert not (tmp_path / "cache" / "videos").exists()
+    assert (cluster.cache / "videos").is_dir()
+    left = [path for folder in ("videos", "results") for path in (cluster.cache / folder).rglob("*")]
+    assert not [path for path in left if path.is_file()]
 
 
 def begun(address: str, networks: tuple[Path, Path], videos: Path, out: Path) -> subprocess.Popen[bytes]:

@@ -9,7 +9,7 @@ import pytest
 from pipeline.extract.cluster.metrics import served_metrics
 from pipeline.extract.cluster.receipts import Receipt
 from pipeline.extract.cluster.summary import SLOWEST, Summary, summary_path, write_summary
-from pipeline.extract.device import Outcome
+from pipeline.extract.results.jobs import Outcome
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import UsageError
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.extract.finished import Finished, FinishedLog, file_state, finished_of, video_state
 from pipeline.extract.ledger import other_source, stored_clip, what_changed
 from pipeline.extract.messages import Failures, Notes
 from pipeline.extract.plan import ExtractionPlan, current_labels, lost_clips, split_of, stored_labels
+from pipeline.extract.results.finished import Finished, FinishedLog, file_state, finished_of, video_state
 from pipeline.extract.share import Share
 from pipeline.inputs.videos import Source
 from pipeline.reporting import progress
