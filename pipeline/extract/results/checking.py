@@ -77,15 +77,14 @@ def open_work(
     skipped: list[Source] = []
     reasons: Counter[str] = Counter()
     relabelled = 0
+    every = counted(len(chosen), "video")
     last_message = monotonic()
     states = _states(plan, chosen, log_of_finished, overwrite=share.overwrite)
     with closing(states):
         for checked, (source, state) in enumerate(states):
             if monotonic() - last_message >= progress.LINE_INTERVAL:
                 last_message = monotonic()
-                console.print(
-                    f"checked {checked} of {counted(len(chosen), 'video')} for existing results", highlight=False
-                )
+                console.print(f"checked {checked} of {every} for existing results", highlight=False)
             if share.limit is not None and len(work) + len(skipped) >= share.limit:
                 break
             if isinstance(state, ResultState) and state.reason is not None:
@@ -110,7 +109,7 @@ def open_work(
         console.print(f"updated labels, splits or groups of {counted(relabelled, 'clip')}", highlight=False)
     for reason, count in sorted(reasons.items()):
         if reason not in ("new", "overwrite"):
-            text = f"extracting {count} of {counted(len(chosen), 'video')} again: {reason}"
+            text = f"extracting {count} of {every} again: {reason}"
             console.print(text, highlight=False, markup=False)
     return work, skipped
 

@@ -156,11 +156,10 @@ class FinishedLog:
         if line is None:
             return None
         try:
-            fields = json.loads(line)
+            fields: dict[str, Any] = json.loads(line)
             del fields["file"]
-            return Finished(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-            )
+            values: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in fields.items()}
+            return Finished(**values)
         except TypeError:
             # Written by another version.
             return None
