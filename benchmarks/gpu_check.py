@@ -48,6 +48,7 @@ class Plan:
         size: (height, width) of the clip in pixels.
         frames: Its length.
         training: Arguments of `recognition_speed.py`.
+        extraction: Further arguments of `extract_vs_mmpose.py`.
         clip: The clip.
         toy: Whether this is the plan for the smallest networks.
     """
@@ -59,6 +60,7 @@ class Plan:
     size: tuple[int, int]
     frames: int
     training: Sequence[str]
+    extraction: Sequence[str]
     clip: Path
     toy: bool
 
@@ -67,11 +69,16 @@ def plan_for(device: str, folder: Path, *, toy: bool) -> Plan:
     """Return the plan, and write its clip into a folder, unless it is there."""
     clip = folder / "clip.mp4"
     if toy:
+        few = ["--variants", "fp32, equal work", "defaults"]
         small = ["--small", "--clips", "2", "--batch-size", "1", "--rounds", "1", "--only", "+ bf16"]
-        plan = Plan(device, ("vitpose-tiny",), "hrnet-tiny", "rtmdet-nano-rendered", (120, 160), 4, small, clip, toy)
+        plan = Plan(
+            device, ("vitpose-tiny",), "hrnet-tiny", "rtmdet-nano-rendered", (120, 160), 4, small, few, clip, toy
+        )
     else:
         training = ["--clips", "12", "--batch-size", "2", "--rounds", "1"]
-        plan = Plan(device, ("vitpose-b", "hrnet-w32"), "hrnet-w32", "rtmdet", (1080, 1920), 240, training, clip, toy)
+        plan = Plan(
+            device, ("vitpose-b", "hrnet-w32"), "hrnet-w32", "rtmdet", (1080, 1920), 240, training, [], clip, toy
+        )
     if not clip.exists():
         write_made_clip(clip, size=plan.size, frames=plan.frames, persons=2)
     return plan
@@ -112,7 +119,9 @@ def equality(plan: Plan) -> Iterator[str]:
 def extraction(plan: Plan) -> Iterator[str]:
     """Measure extraction against MMPoseInferencer, both on the device."""
     words = [plan.clip, "--device", plan.device, "--estimator", plan.estimator, "--detector", plan.detector]
-    yield from ran("extract_vs_mmpose.py", *words, "--frames", plan.frames, "--repeats", 1, "--no-memory")
+    yield from ran(
+        "extract_vs_mmpose.py", *words, "--frames", plan.frames, "--repeats", 1, "--no-memory", *plan.extraction
+    )
 
 
 def memory(plan: Plan) -> Iterator[str]:

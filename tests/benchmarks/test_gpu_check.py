@@ -26,7 +26,8 @@ def test_all_other_sections_run_at_toy_size(plan: gpu_check.Plan) -> None:
     text = gpu_check.report(plan, ["memory", "training", "extraction", "sharing"])
     assert "FAILED" not in text and "STOPPED" not in text and "NOT MEASURED" not in text, text
     assert "not on a CPU" in text
-    assert "| plain" in text and "| MMPoseInferencer | " in text
+    assert "plain" in text and "+ bf16" in text
+    assert "| fp32, equal work | " in text and "| defaults | " in text
     assert "all files are equal" in text
 
 
