@@ -83,6 +83,23 @@ def without_packets(source: Path, path: Path, count: int) -> Path:
     return path
 
 
+def repeated(source: Path, path: Path, times: int) -> Path:
+    """Copy a video several times one after the other, without encoding it again: a long video within milliseconds."""
+    with av.open(str(source)) as read, av.open(str(path), "w") as written:
+        stream = read.streams.video[0]
+        assert stream.duration is not None
+        copy = written.add_stream_from_template(stream)
+        for number in range(times):
+            read.seek(0)
+            for packet in read.demux(stream):
+                if packet.dts is not None and packet.pts is not None:
+                    packet.pts += number * stream.duration
+                    packet.dts += number * stream.duration
+                    packet.stream = copy
+                    written.mux(packet)
+    return path
+
+
 def trim_end(source: Path, path: Path, share: float) -> Path:
     """Copy an mp4 file with an edit list that ends after a share of its duration."""
     data = bytearray(source.read_bytes())

@@ -7,6 +7,7 @@ import pytest
 
 from test_support.networks.made_runs import SIZE
 from test_support.services.running_service import RunningService
+from test_support.videos.made_container import repeated
 from test_support.videos.made_video import write_made_clip
 
 
@@ -27,7 +28,8 @@ def walkers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video that takes longer to process than any test waits for it."""
-    return write_made_clip(tmp_path_factory.mktemp("long") / "long.mp4", size=SIZE, frames=6000, persons=3)
+    folder = tmp_path_factory.mktemp("long")
+    return repeated(write_made_clip(folder / "once.mp4", size=SIZE, frames=60, persons=3), folder / "long.mp4", 100)
 
 
 @pytest.fixture(scope="session")
