@@ -73,6 +73,29 @@ def without_torch(*words: object) -> str:
     return found.stdout
 
 
+OPTIONS = ((), ("--per-person",), ("--windows", "1"), ("--windows", "1", "--together"))
+ALL = f"""{ABSENT}
+import json
+from pipeline.cli import app
+for words in json.loads(sys.argv[1]):
+    app(words, standalone_mode=False)
+    print(flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def predicted_without_torch(exported: Path, skeletons: Path) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """Predictions of the exported recognizer for each of `OPTIONS`, from one process that cannot import torch."""
+    commands = [["predict", str(skeletons), "--run", str(exported), "--json", *options] for options in OPTIONS]
+    found = subprocess.run([sys.executable, "-c", ALL, json.dumps(commands)], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    outputs = found.stdout.split("\n\n")[: len(OPTIONS)]
+    return {
+        options: [json.loads(line) for line in output.splitlines()]
+        for options, output in zip(OPTIONS, outputs, strict=True)
+    }
+
+
 def test_folder_has_everything_to_run_it(exported: Path) -> None:
     assert {path.name for path in exported.iterdir()} == {
         "README.md", "example.npz", "labels.json", "model.onnx", "run.py",
@@ -144,17 +167,15 @@ def test_weights_in_8_bits_are_written_only_if_the_accuracy_stays(
     assert not list(tmp_path.glob("*refused*"))
 
 
-@pytest.mark.parametrize("options", [(), ("--per-person",), ("--windows", "1"), ("--windows", "1", "--together")])
+@pytest.mark.parametrize("options", OPTIONS)
 def test_predictions_without_torch_are_those_of_the_run(
-    exported: Path, skeletons: Path, options: tuple[str, ...]
+    skeletons: Path, predicted_without_torch: dict[tuple[str, ...], list[dict[str, Any]]], options: tuple[str, ...]
 ) -> None:
     reference = skelpipe("predict", skeletons, "--run", "everyday", "--device", "cpu", "--precision", "fp32", "--json",
                          "--backend", "torch", *options)  # fmt: skip
     assert reference.exit_code == 0, reference.output
     expected = [json.loads(line) for line in reference.stdout.splitlines() if line.startswith("{")]
-    found = [json.loads(line) for line in without_torch(
-        "predict", skeletons, "--run", exported, "--json", *options
-    ).splitlines()]  # fmt: skip
+    found = predicted_without_torch[options]
     assert len(found) == len(expected) > 5
     for one, other in zip(found, expected, strict=True):
         for key in ("clip", "person", "start", "end", "label", "reason"):

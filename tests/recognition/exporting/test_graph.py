@@ -31,7 +31,7 @@ def computed_by(trained: Trained, clips: list) -> tuple[np.ndarray, np.ndarray]:
 def test_probabilities_and_unknown_scores_are_those_of_the_run(name: str) -> None:
     data, model, form = RUNS[name]
     trained = made_trained(data, model, **form)
-    clips = clips_for(name, 24)
+    clips = clips_for(name, 13)
     probabilities, unknown = expected_of(trained, clips)
     together, scores = computed_by(trained, clips)
     np.testing.assert_allclose(together, probabilities, atol=1e-4)
