@@ -7,19 +7,17 @@ of the clip and of its mirror image, so that mirroring a clip does not change th
 import zlib
 from collections.abc import Callable, Sequence
 from time import process_time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.svm import SVC
 
 from benchmarks.rivals.features import features_of
 from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import Annotation
 from pose_extraction.formats.annotations import identifier_of
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 # Parts of a training clip besides the whole clip, and the shortest as a share of its duration.
 PARTS, SHORTEST = 2, 0.5
@@ -97,7 +95,11 @@ class Classical(Method):
         features: Cache of features, which several methods may share.
     """
 
-    def __init__(self, build: Callable[[int], Pipeline], features: Features) -> None:
+    def __init__(self, build: Callable[[int], "Pipeline"], features: Features) -> None:
+        # Here, so that the time of a training does not contain the import.
+        import sklearn.ensemble
+        import sklearn.svm  # noqa: F401
+
         self._build, self._features = build, features
 
     def fit(self, clips: Sequence[Annotation], labels: np.ndarray, names: Sequence[str], seed: int) -> Fitted:
@@ -120,7 +122,7 @@ class Classical(Method):
         return FittedClassifier(scores, self._features, self._features.saved)
 
 
-def _probabilities(pipeline: Pipeline, values: np.ndarray) -> np.ndarray:
+def _probabilities(pipeline: "Pipeline", values: np.ndarray) -> np.ndarray:
     if hasattr(pipeline, "predict_proba"):
         return pipeline.predict_proba(values)
     decision = pipeline.decision_function(values)
@@ -135,8 +137,13 @@ def without_outliers(values: np.ndarray) -> np.ndarray:
     return np.clip(values, -OUTLIER, OUTLIER) / np.sqrt(values.shape[1])
 
 
-def svm(seed: int) -> Pipeline:
+def svm(seed: int) -> "Pipeline":
     """Return a support vector machine with a radial kernel; nothing in it is random."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+    from sklearn.svm import SVC
+
     return make_pipeline(
         SimpleImputer(strategy="median", keep_empty_features=True),
         StandardScaler(),
@@ -145,8 +152,12 @@ def svm(seed: int) -> Pipeline:
     )
 
 
-def trees(seed: int) -> Pipeline:
+def trees(seed: int) -> "Pipeline":
     """Return extremely randomised trees."""
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+
     return make_pipeline(
         SimpleImputer(strategy="median", keep_empty_features=True),
         ExtraTreesClassifier(TREES, class_weight="balanced", random_state=seed, n_jobs=1),

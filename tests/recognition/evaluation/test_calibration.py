@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import brier_score_loss
 
 from recognition.evaluation.calibration import calibration_of
 from recognition.evaluation.metrics import wilson_interval
@@ -46,6 +45,8 @@ def test_a_probability_of_one_lies_in_the_last_bin() -> None:
 
 
 def test_brier_score_counts_all_classes() -> None:
+    from sklearn.metrics import brier_score_loss
+
     probabilities, labels = made_probabilities()
     of_classes = [brier_score_loss(labels == k, probabilities[:, k]) for k in range(5)]
     assert calibration_of(probabilities, labels).brier == pytest.approx(sum(of_classes))

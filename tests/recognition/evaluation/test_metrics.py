@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from sklearn import metrics as reference
 
 from recognition.evaluation.metrics import (
     answered_of,
@@ -25,6 +24,8 @@ def made_scores(clips: int = 200, classes: int = 7, seed: int = 0) -> tuple[np.n
 
 def test_accuracies_and_confusions_equal_plain_counting() -> None:
     scores, labels = made_scores()
+    from sklearn import metrics as reference
+
     result = measure(scores, labels)
     counts = [[0] * 7 for _ in range(7)]
     right5 = 0
