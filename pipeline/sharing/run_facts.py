@@ -75,19 +75,21 @@ def facts_of(run: str | Path, *, robustness: Path = Path("robustness")) -> RunFa
         content=content,
         about=_read(folder / run_folder.ABOUT_NAME) or {},
         split=_read(folder / run_folder.SPLIT_NAME),
-        evaluations=list(_evaluations_of(run_names.results_folder(weights), weights)),
+        evaluations=list(_evaluations_of(run_names.results_folder(weights), weights, content.get("epoch"))),
         robustness=table,
         method=method,
     )
 
 
-def _evaluations_of(folder: Path, weights: Path) -> Iterator[dict[str, Any]]:
+def _evaluations_of(folder: Path, weights: Path, epoch: int | None) -> Iterator[dict[str, Any]]:
+    """Yield the results for these weights; a training that was continued may have replaced those of a result."""
     found = folder.glob(f"{EVALUATIONS}/*/evaluation.json")
     for path in sorted(found, key=lambda path: (-path.stat().st_mtime_ns, path.parent.name)):
         result = _read(path) or {}
         # A protocol lists several runs, of which the first is measured.
         of = result.get("run") or next(iter(result.get("runs", ())), "")
-        if "top1" in result and (of == described(weights) or Path(of).stem == weights.stem):
+        is_same = of == described(weights) or Path(of).stem == weights.stem
+        if "top1" in result and is_same and result.get("epoch", epoch) == epoch:
             yield result
 
 

@@ -96,6 +96,16 @@ def test_persons_of_both_parts_are_counted(measured, tmp_path):
     assert "It was trained on 6 people or groups." in text
 
 
+def test_accuracy_of_weights_before_further_training_is_not_that_of_the_run(measured, tmp_path):
+    run = tmp_path / "mine"
+    shutil.copytree(measured, run)
+    (path,) = run.glob("evaluation/*/evaluation.json")
+    result = json.loads(path.read_text())
+    path.write_text(json.dumps(result | {"epoch": result["epoch"] + 1}))
+    front, text = parts_of(skelpipe("card", run))
+    assert "model-index" not in front and "## Accuracy\n\nNot measured." in text
+
+
 def test_robustness_is_that_of_these_weights(measured, tmp_path):
     condition = {"method": "mine", "other": "", "spread": 0, "drop_low": -0.3, "drop_high": -0.1}
     results = {
