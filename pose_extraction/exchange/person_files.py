@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pose_extraction.errors import AnnotationError
 
-# As here, clip_P3, and as Pose2Sim does, with frames and steps of processing: clip_P3_0-99, clip_P3_0-99_filt.
-_PERSON = re.compile(r"(?P<clip>.+)_P(?P<person>\d{1,9})(?:_\d+-\d+)?(?P<step>_[A-Za-z]\w*)?")
+# As here, clip_P3, and as Pose2Sim does, with frames and steps of processing: clip_P3_0-99, clip_P3_0-99_filt. Other
+# words may follow the number of a participant: study_P3_walk and study_P4_walk are two clips.
+_PERSON = re.compile(r"(?P<clip>.+)_P(?P<person>\d{1,9})(?:_\d+-\d+(?P<step>_[A-Za-z]\w*)?)?")
 
 
 def clip_path(path: Path) -> Path:

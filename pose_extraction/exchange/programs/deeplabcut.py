@@ -39,7 +39,9 @@ def read_lightning_pose(path: Path, given: Given) -> list[PoseClip]:
     first = clips[0]
     for clip in clips:
         if clip.joints != first.joints or clip.frame_index.tolist() != first.frame_index.tolist():
-            raise AnnotationError(f"{path}: the files of its persons differ in body parts or frames; import them alone")
+            raise AnnotationError(
+                f"{path}: the files of its persons differ in body parts or frames; move them to different folders"
+            )
     keypoint, score = (np.concatenate([getattr(c, key) for c in clips]) for key in ("keypoint", "keypoint_score"))
     ids = np.array(list(files_of(path))) if len(clips) == len(keypoint) else None
     clip = new_clip(

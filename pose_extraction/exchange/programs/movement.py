@@ -3,6 +3,8 @@
 The names of the dimensions differ between releases of movement; all are read.
 """
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +119,16 @@ def _plain(value: Any) -> Any:
 
 def read_anipose(path: Path, given: Given) -> list[PoseClip]:
     """Read the triangulated joints of one person."""
-    columns = read_text(path).partition("\n")[0].strip().split(",")
+    columns = next(csv.reader(io.StringIO(read_text(path))), [])
     load_poses = library("movement.io.load_poses", ANIPOSE)
     try:
         data = load_poses.from_anipose_file(path, fps=given.fps)
+        # The library sorts joints by name; `--joints` names them in the order of the file.
+        joints = dict.fromkeys(column[:-2] for column in columns if column.endswith(("_x", "_y", "_z")))
+        data = data.sel({next(name for name in data.dims if str(name).startswith("keypoint")): list(joints)})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AnnotationError(f"{path}: is not a table of Anipose ({error})") from error
     clip = clip_of_data_set(data, str(path), given)
     clip.notes.append("its coordinates have no unit and are kept; skeletons in 3D are usually in metres")
-    clip.dropped |= {part for ending, part in _OF_ANIPOSE.items() if f"{clip.joints[0]}{ending}" in columns}
+    clip.dropped |= {part for ending, part in _OF_ANIPOSE.items() if any(column.endswith(ending) for column in columns)}
     return [clip]

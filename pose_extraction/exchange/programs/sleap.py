@@ -181,7 +181,7 @@ def read_labelstudio(path: Path, given: Given) -> list[PoseClip]:
         raise AnnotationError(f"{path}: must be a list of tasks, as Label Studio exports with the format JSON")
     studio = library("sleap_io.io.labelstudio", LABEL_STUDIO)
     joints: dict[str, None] = {}
-    sizes: set[tuple[int, int]] = set()
+    sizes: dict[str, set[tuple[int, int]]] = defaultdict(set)
     try:
         places = [_prepared(task, number, joints, sizes) for number, task in enumerate(tasks)]
         skeleton = library("sleap_io", LABEL_STUDIO).Skeleton(nodes=list(joints), name="person")
@@ -193,12 +193,12 @@ def read_labelstudio(path: Path, given: Given) -> list[PoseClip]:
     rows: dict[str, list[Row]] = defaultdict(list)
     for (video, number), frame in zip(places, frames, strict=True):
         rows[video] += [_row(number, None, instance) for instance in frame.instances]
-    size = sizes.pop() if len(sizes) == 1 else None
     several = len(rows) > 1
     dropped = _dropped_of_tasks(tasks)
     clips = []
     for name, (video, found) in zip(clip_names(list(rows)), rows.items(), strict=True):
         if found or not several:
+            size = next(iter(sizes[video])) if len(sizes[video]) == 1 else None
             clip = clip_from_rows(found, str(path), given, joints=list(joints), size=size, name=name if several else "")
         else:
             clip = clip_without_persons(name)
@@ -213,11 +213,13 @@ def _dropped_of_tasks(tasks: Sequence[Mapping[str, Any]]) -> set[str]:
     kinds = {one.get("type") for note in notes for one in note["result"]} - {"keypointlabels", "relation"}
     found = {BOXES} if "rectanglelabels" in kinds else set()
     found |= {"regions other than key points"} if kinds - {"rectanglelabels"} else set()
+    # The library reads the first annotation of a task.
+    found |= {"annotations of further annotators"} if any(len(task["annotations"]) > 1 for task in tasks) else set()
     return found | ({"predictions"} if any(task.get("predictions") for task in tasks) else set())
 
 
 def _prepared(
-    task: dict[str, Any], position: int, joints: dict[str, None], sizes: set[tuple[int, int]]
+    task: dict[str, Any], position: int, joints: dict[str, None], sizes: dict[str, set[tuple[int, int]]]
 ) -> tuple[str, int]:
     """Return video and frame number of a task, whose reference to the video is replaced by one to no file."""
     meta = task.get("meta")
@@ -231,12 +233,15 @@ def _prepared(
     if not isinstance(frame, int):
         frame = int(digits[-1]) if digits else position
     task["meta"] = {"video": {"filename": "clip", "frame_idx": frame, "shape": (1, 1, 1, 3)}}
-    results = [one for note in task.get("annotations") or () if isinstance(note, dict) for one in note["result"]]
+    # A task that nobody has annotated.
+    task["annotations"] = task.get("annotations") or [{"result": []}]
+    path = video_path(named) if video.get("filename") else video_path([named])
+    results = [one for note in task["annotations"] if isinstance(note, dict) for one in note["result"]]
     for one in results:
         if one.get("type") == "keypointlabels":
             joints.update(dict.fromkeys(map(str, one["value"]["keypointlabels"])))
-            sizes.add((int(one["original_height"]), int(one["original_width"])))
-    return video_path(named) if video.get("filename") else video_path([named]), frame
+            sizes[path].add((int(one["original_height"]), int(one["original_width"])))
+    return path, frame
 
 
 def write_labelstudio(clip: PoseClip, path: Path) -> None:

@@ -30,6 +30,8 @@ def read(path: Path, given: Given) -> list[PoseClip]:
             raise AnnotationError(f"{files[person]}: its times do not increase from frame to frame; correct them")
         if table[:3] != (joints, units, rate):
             raise AnnotationError(f"{files[person]}: has other markers, units or rate than the first person's file")
+        if len(tables) > 1 and not rate > 0:
+            raise AnnotationError(f"{files[person]}: has {rate:g} frames per second; correct its DataRate")
     time, keypoint = _together([(table[3], table[4]) for table in tables.values()], rate)
     flat = units == PIXELS
     has_depth = flat and bool(np.nan_to_num(keypoint[..., 2]).any())

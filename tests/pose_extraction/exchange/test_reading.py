@@ -155,6 +155,20 @@ def test_trc_of_persons_whom_pose2sim_saw_at_different_times(tmp_path: Path) -> 
         read("trc", tmp_path / "walk_P0_0-3_filt.trc")
 
 
+def test_participants_are_not_persons_of_one_clip(tmp_path: Path) -> None:
+    for name in ("study_P01_walk", "study_P02_walk"):
+        (tmp_path / f"{name}.trc").write_text(trc_of_pose2sim(0, 4))
+    (found,) = read("trc", tmp_path / "study_P01_walk.trc")
+    assert found.num_persons == 1
+
+
+def test_persons_in_files_without_frame_rate_are_refused(tmp_path: Path) -> None:
+    for person in range(2):
+        (tmp_path / f"walk_P{person}.trc").write_text(trc_of_pose2sim(person, 4).replace("\n50\t", "\n0\t"))
+    with pytest.raises(AnnotationError, match=r"has 0 frames per second; correct its DataRate"):
+        read("trc", tmp_path / "walk_P0.trc")
+
+
 def test_a_frame_rate_of_0_is_refused_unless_the_user_knows_it(tmp_path: Path) -> None:
     data = {"meta_info": {"fps": 0}, "instance_info": [{"frame_id": 1, "instances": [{"keypoints": [[1, 2]] * 17}]}]}
     with pytest.raises(AnnotationError, match=r"a.json: has 0.0 frames per second; give the true rate with --fps"):
@@ -181,17 +195,19 @@ def table_of_anipose(frames: int) -> str:
 def test_anipose(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(table_of_anipose(4))
     (found,) = read("anipose", tmp_path / "a.csv", Given(fps=50))
-    assert sorted(found.joints) == ["left_hip", "left_shoulder", "nose"]
+    assert found.joints == ("nose", "left_shoulder", "left_hip")
     assert (found.fps, found.time.tolist()) == (50, [0, 0.02, 0.04, 0.06])
-    order = [found.joints.index(name) for name in ("nose", "left_shoulder", "left_hip")]
     expected = np.array([[[f + p, f - p + (0.5 if f >= p else -0.5), -1.25] for p in range(3)] for f in range(4)])
     expected[1, 2] = np.nan
-    np.testing.assert_array_equal(found.keypoint[0][:, order], expected.astype(np.float32))
-    np.testing.assert_array_equal(found.keypoint_score[0][:, order], np.where(np.isnan(expected[..., 0]), 0, 0.5))
+    np.testing.assert_array_equal(found.keypoint[0], expected.astype(np.float32))
+    np.testing.assert_array_equal(found.keypoint_score[0], np.where(np.isnan(expected[..., 0]), 0, 0.5))
     assert "no unit" in " ".join(found.notes)
     assert found.dropped == {"errors of the triangulation", "numbers of cameras"}
     (found,) = read("anipose", tmp_path / "a.csv")
     assert found.fps == 30 and "30 frames per second are assumed" in " ".join(found.notes)
+    (renamed,) = read("anipose", tmp_path / "a.csv", Given(joints=("nose", "right_wrist", "right_ankle")))
+    np.testing.assert_array_equal(renamed.keypoint, found.keypoint, err_msg="names in the order of the file")
+    assert renamed.dropped == {"errors of the triangulation", "numbers of cameras"}
 
 
 def test_numbers_of_persons_come_from_their_names_where_these_differ() -> None:
@@ -333,6 +349,21 @@ def test_videos_that_a_file_names_are_not_opened(tmp_path: Path) -> None:
     found = read_json("labelstudio", [task], tmp_path)
     assert (found.frame_index.tolist(), found.size) == ([7], (50, 100))
     assert found.keypoint[0, 0, 0].tolist() == [50, 5]
+
+
+def test_videos_of_label_studio_have_their_own_sizes(tmp_path: Path) -> None:
+    def task(video: str, frame: int, width: int, *places: float) -> dict[str, Any]:
+        point = {"type": "keypointlabels", "original_width": width, "original_height": 50, "id": "1"}
+        value = {"x": 50, "y": 10, "keypointlabels": ["nose"]}
+        notes = [{"result": [{**point, "value": {**value, "x": place}}]} for place in places]
+        return {"data": {}, "meta": {"video": {"filename": video, "frame_idx": frame}}, "annotations": notes}
+
+    tasks = [task("a/1.mp4", 0, 100, 50), task("a/1.mp4", 1, 100), task("b/2.mp4", 0, 300, 50, 60)]
+    (tmp_path / "a.json").write_text(json.dumps(tasks))
+    first, second = read("labelstudio", tmp_path / "a.json")
+    assert (first.size, second.size) == ((50, 100), (50, 300))
+    assert second.keypoint[0, 0, 0].tolist() == [150, 5]
+    assert "annotations of further annotators" in second.dropped
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra() -> None:
