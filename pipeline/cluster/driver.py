@@ -134,7 +134,6 @@ class Driver:
             self._workers.not_opened(worker, error)
             return
         if not self._workers.is_node_alive(worker):
-            self._reports.say(f"{worker.node}: the node has left the cluster; its work is repeated elsewhere")
             self._give_back(worker)
         else:
             log.info("%s on %s: %s", worker.name, worker.node, error)
@@ -150,11 +149,20 @@ class Driver:
             self._leave(worker)
 
     def _leave(self, worker: Worker) -> None:
-        """Ends an actor that cannot be reached. Its tasks are not the cause."""
+        """Ends an actor that cannot be reached. Its tasks are not the cause, unless that happens again and again."""
+        if not self._workers.is_node_alive(worker):
+            self._give_back(worker)
+            return
         self._reports.say(f"{worker.node}: cannot be reached; its work is repeated elsewhere")
-        self._give_back(worker)
+        self._workers.end(worker)
+        for task in worker.running.values():
+            if not self._schedule.lost(task, worker.name):
+                reason = f"{task.lost} actors could not be reached while they did it, the last one on {worker.node}"
+                self._reports.given_up(task, "killed", f"{reason}; run the command again to retry it", None)
 
     def _give_back(self, worker: Worker) -> None:
+        """Ends an actor whose node has gone."""
+        self._reports.say(f"{worker.node}: the node has left the cluster; its work is repeated elsewhere")
         self._workers.end(worker)
         for task in worker.running.values():
             self._schedule.give_back(task)

@@ -10,6 +10,9 @@ Kind = Literal["error", "killed", "hung"]
 # Number of attempts of a task, each on another actor. A second stall is waited for once only, because it takes minutes
 # in which the actor does nothing.
 MOST_ATTEMPTS, MOST_STALLS = 3, 2
+# Number of actors that may become unreachable with a task before the task counts as the cause. Ray reports the death of
+# an actor's process in the same way if it learns of it too late.
+MOST_LOST = 5
 
 
 @dataclass(eq=False)
@@ -22,6 +25,7 @@ class Task:
         size: Its size, such as bytes, more than 0.
         failures: Number of failed attempts by kind.
         tried: Names of the actors that have failed on it.
+        lost: Number of actors that could not be reached while they did it.
     """
 
     work: Any
@@ -29,6 +33,7 @@ class Task:
     size: float
     failures: Counter[Kind] = field(default_factory=Counter)
     tried: set[str] = field(default_factory=set)
+    lost: int = 0
 
     @property
     def alone(self) -> bool:
@@ -77,6 +82,19 @@ class Schedule:
     def give_back(self, task: Task) -> None:
         """Takes back a task whose node has gone, which is not its fault."""
         (self._again if task.alone else self._first).appendleft(task)
+
+    def lost(self, task: Task, actor: str) -> bool:
+        """Takes back a task whose actor cannot be reached; returns whether the task is tried again.
+
+        Args:
+            task: The task.
+            actor: Name of the actor.
+        """
+        task.lost += 1
+        if task.lost >= MOST_LOST:
+            return self.failed(task, "killed", actor)
+        self.give_back(task)
+        return True
 
     def failed(self, task: Task, kind: Kind, actor: str) -> bool:
         """Notes a failed attempt; returns whether the task is tried again.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cluster.schedule import Schedule, Task
+from pipeline.cluster.schedule import MOST_ATTEMPTS, MOST_LOST, Schedule, Task
 
 
 def task(name: str, size: int = 1) -> Task:
@@ -62,3 +62,17 @@ def test_a_lost_node_costs_no_attempt():
         schedule.give_back(large)
         assert schedule.next_for("a", ("a",), []) is large
     assert not large.alone
+
+
+def test_a_task_that_loses_one_actor_after_the_other_is_given_up():
+    schedule = Schedule([task("bad", 9), task("good", 1)])
+    given = []
+    for number in range(20):
+        bad = schedule.next_for(f"actor {number}", (f"actor {number}",), [])
+        if bad is None:
+            break
+        given.append(bad.name)
+        if bad.name == "bad":
+            schedule.lost(bad, f"actor {number}")
+    # From the last but two on, it counts as the cause, and the others come first.
+    assert given == [*["bad"] * MOST_LOST, "good", *["bad"] * (MOST_ATTEMPTS - 1)]
