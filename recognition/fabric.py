@@ -25,8 +25,8 @@ class DDPStrategy(strategies.DDPStrategy):
         with without_compiler():
             wrapped = super().setup_module(module)
         # The original is marked as not to be compiled, and that mark imports the compiler.
-        inside = contextmanager(unwrap(DistributedDataParallel._inside_ddp_forward))
-        wrapped._inside_ddp_forward = partial(inside, wrapped)  # type: ignore[method-assign]
+        if (marked := getattr(DistributedDataParallel, "_inside_ddp_forward", None)) is not None:
+            wrapped._inside_ddp_forward = partial(contextmanager(unwrap(marked)), wrapped)  # type: ignore[method-assign]
         return wrapped
 
 

@@ -123,6 +123,8 @@ def connected(options: ClusterOptions) -> Iterator[None]:
 
 def _runs_here() -> bool:
     """Whether a cluster may run on this machine, which Ray would use. Ray itself may not be imported yet."""
+    if not PROCESSES.is_dir():
+        return True
     for process in PROCESSES.glob("[0-9]*"):
         with suppress(OSError):
             if (process / "comm").read_text(encoding="ascii", errors="replace").strip() == "gcs_server":
