@@ -5,7 +5,7 @@ read. "time" in seconds is an addition of this project that other programs ignor
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,7 +17,7 @@ from pose_extraction.exchange.clips import Given, PoseClip, as_seconds, clip_wit
 from pose_extraction.exchange.dropping import BOXES, MASKS, NO_JOINTS, POSE_SCORES, REPEATED_FRAMES, held
 from pose_extraction.exchange.reading import numbers, read_json, whole
 from pose_extraction.exchange.rows import Row, clip_from_rows, row_of
-from pose_extraction.exchange.video_names import inside
+from pose_extraction.exchange.video_names import inside, video_path
 from pose_extraction.exchange.writing import corner_box, triples, write_json
 from pose_extraction.skeleton import LAYOUTS
 
@@ -80,6 +80,9 @@ def read_annotations(path: Path, given: Given) -> list[PoseClip]:
     category = next((entry for entry in persons if entry.get("name") == "person"), persons[0])
     joints = tuple(str(name) for name in category["keypoints"])
     videos = {entry.get("id"): entry for entry in data.get("videos") or () if isinstance(entry, dict)}
+    named = Counter(str(entry["name"]) for entry in videos.values() if entry.get("name"))
+    if twice := [name for name, count in named.items() if count > 1]:
+        raise AnnotationError(f"{path}: several of its videos have the name {twice[0]!r}; rename all but one of them")
     clips: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
     for position, image in enumerate(images or ()):
         clips[_video_of(image, videos)].append((_frame_of(image, position, path), image))
@@ -210,9 +213,8 @@ def _joints(entry: dict[str, Any], place: str) -> np.ndarray:
 def _video_of(image: dict[str, Any], videos: Mapping[Any, dict[str, Any]]) -> str:
     video = image.get("video_id")
     if video is not None:
-        name = videos.get(video, {}).get("name", video)
-        return str(name)
-    folder = PurePosixPath(str(image.get("file_name", ""))).parent
+        return video_path(str(videos.get(video, {}).get("name") or video))
+    folder = PurePosixPath(video_path(image.get("file_name"))).parent
     return "" if folder == PurePosixPath() else str(folder)
 
 

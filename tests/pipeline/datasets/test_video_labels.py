@@ -87,6 +87,19 @@ def test_folders_of_the_files_come_first(tmp_path: Path) -> None:
     assert len(found) == 8 and all(label == name.split("/")[0] for name, label in found.items())
 
 
+def test_videos_of_a_coco_file_from_windows(tmp_path: Path) -> None:
+    path = write_coco(tmp_path / "all.json", ["videos\\wave\\1.mp4", "videos\\jump\\1.mp4"])
+    done = call("import", "coco", path, "--out", tmp_path / "a.pkl")
+    assert done.exit_code == 0, done.output
+    assert labels_in(tmp_path / "a.pkl") == {"all/videos/wave/1.mp4": "wave", "all/videos/jump/1.mp4": "jump"}
+
+
+def test_videos_of_a_coco_file_that_have_the_same_name_are_not_joined(tmp_path: Path) -> None:
+    path = write_coco(tmp_path / "all.json", ["1.mp4", "1.mp4"])
+    done = call("import", "coco", path, "--out", tmp_path / "a.pkl")
+    assert done.exit_code == 1 and "several of its videos have the name '1.mp4'; rename" in done.output
+
+
 def test_videos_of_one_folder_have_no_label(tmp_path: Path) -> None:
     path = write_coco(tmp_path / "all.json", ["films/1.mp4", "films/2.mp4"])
     done = call("import", "coco", path, "--out", tmp_path / "a.pkl")
