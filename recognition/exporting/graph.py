@@ -64,11 +64,13 @@ class ClipsToActions(nn.Module):
 
     Args:
         trained: The run; `check_exportable` has accepted it.
+        rounding: See `resampled`; 0 unless the network will compute in single precision.
     """
 
-    def __init__(self, trained: Trained) -> None:
+    def __init__(self, trained: Trained, *, rounding: float = 0.0) -> None:
         super().__init__()
         form = input_format(trained)
+        self.rounding = rounding
         self.settings = trained.settings.data
         self.layout, self.dimensions = form.layout, form.dimensions
         self.converts = layout_of_model(form, self.settings).name != form.layout.name
@@ -104,7 +106,7 @@ class ClipsToActions(nn.Module):
         if self.converts:
             keypoint, score = coco_to_h36m(keypoint, score)
         descriptor = describe_clips(keypoint, score, time, count) if self.settings.descriptors else None
-        sampled = resampled(Frames(keypoint, score, count), time, self.settings)
+        sampled = resampled(Frames(keypoint, score, count), time, self.settings, rounding=self.rounding)
         x, score = network_input(sampled.keypoint, sampled.score, size, self.settings)
         features, logits = self._network(x, score, sampled.count)
         if descriptor is not None and self.movement is not None:

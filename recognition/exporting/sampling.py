@@ -32,18 +32,21 @@ class Frames:
         return (self.score > 0).any(dim=3).any(dim=1)
 
 
-def resampled(frames: Frames, time: torch.Tensor, settings: DataSettings) -> Frames:
+def resampled(frames: Frames, time: torch.Tensor, settings: DataSettings, *, rounding: float = 0.0) -> Frames:
     """Select the frames that the network sees, as `ClipTransforms` does for tests.
 
     Args:
         frames: The clips.
         time: float64 (N, T), times of the frames in seconds.
         settings: Settings of the transforms.
+        rounding: Positions closer to a frame than this share of the distance of two frames are on the frame; 0 in
+            double precision. In single precision, the frame next to it would count as well, and with it joints that
+            were not seen in the frame itself.
     """
     rate, own = settings.frame_rate, settings.num_frames == "own"
     longest = settings.max_frames if settings.num_frames == "own" else settings.num_frames
     if rate is not None:
-        frames = _at_rate(frames, time, rate)
+        frames = _at_rate(frames, time, rate, rounding)
     start, count = frames.count * 0, frames.count
     if settings.part_test < 1:
         start, count = _middle_part(frames, settings.part_test, settings.part_min_frames)
@@ -58,12 +61,19 @@ def resampled(frames: Frames, time: torch.Tensor, settings: DataSettings) -> Fra
         middle = torch.minimum(middle.clamp(min=0), (count - 1)[:, None].double())
         before = middle.floor().to(torch.int64)
         after = torch.minimum(before + 1, (count - 1)[:, None])
-        share = (middle - before).float()
+        share = _on_frames((middle - before).float(), rounding)
         return _mixed(frames, before + start[:, None], after + start[:, None], share, target)
     return _taken(frames, (place.double() * ratio).to(torch.int64) + start[:, None], target)
 
 
-def _at_rate(frames: Frames, time: torch.Tensor, rate: float) -> Frames:
+def _on_frames(share: torch.Tensor, rounding: float) -> torch.Tensor:
+    """Return shares of the later of two frames without those that are only rounding; see `resampled`."""
+    if not rounding:
+        return share
+    return torch.where(share < rounding, 0.0, torch.where(share > 1 - rounding, 1.0, share))
+
+
+def _at_rate(frames: Frames, time: torch.Tensor, rate: float, rounding: float) -> Frames:
     """Resample to a fixed frame rate by linear interpolation in time; see `at_rate`."""
     begin, end = time[:, :1], rows_at(time, frames.count[:, None] - 1)
     count = ((end - begin) * rate).round().to(torch.int64)[:, 0] + 1
@@ -75,7 +85,7 @@ def _at_rate(frames: Frames, time: torch.Tensor, rate: float) -> Frames:
     earlier = rows_at(time, before)
     length = torch.where(after > before, rows_at(time, after) - earlier, 1.0)
     share = ((new - earlier) / length).clamp(0, 1).float()
-    return _mixed(frames, before, after, share, count)
+    return _mixed(frames, before, after, _on_frames(share, rounding), count)
 
 
 def _mixed(

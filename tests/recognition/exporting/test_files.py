@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.export_model.workflow import TOLERANCE
+from pipeline.export_model.workflow import ROUNDING, TOLERANCE
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.data.clip import Clip
@@ -87,9 +87,11 @@ def test_torchscript_needs_none_of_our_code(tmp_path: Path) -> None:
     assert_same(run, trained, made_clips(13))
 
 
-def test_openvino_computes_the_same_in_single_precision(tmp_path: Path) -> None:
-    trained = made_trained(CUSTOM, DSTFORMER)
-    run = openvino_network(onnx_of(ClipsToActions(trained)), tmp_path)
+@pytest.mark.parametrize("name", ["custom", "own, linear"])
+def test_openvino_computes_the_same_in_single_precision(name: str, tmp_path: Path) -> None:
+    data, model, form = RUNS[name]
+    trained = made_trained(data, model, **form)
+    run = openvino_network(onnx_of(ClipsToActions(trained, rounding=ROUNDING["openvino"])), tmp_path)
     assert_same(run, trained, made_clips(13), tolerance=TOLERANCE["openvino"], unknown_share=0.05)
 
 
@@ -107,5 +109,5 @@ def test_real_clips_get_the_probabilities_of_the_run(shared_data: Path, tmp_path
     chosen = [clips[int(number)] for number in np.linspace(0, len(clips) - 1, count).astype(int)]
     content = onnx_of(ClipsToActions(trained))
     assert_same(onnx_session(content), trained, chosen)
-    run = openvino_network(content, tmp_path)
+    run = openvino_network(onnx_of(ClipsToActions(trained, rounding=ROUNDING["openvino"])), tmp_path)
     assert_same(run, trained, chosen, tolerance=TOLERANCE["openvino"], unknown_share=0.05)
