@@ -47,7 +47,7 @@ def quantise(folder: Path, trained: Trained, skeletons: Path) -> str:
     """
     clips, labels = _labelled(trained, skeletons)
     before = _measure(folder, clips, labels)
-    _rewrite(folder / MODELS["onnx"])
+    write_in_8_bits(folder / MODELS["onnx"])
     after = _measure(folder, clips, labels)
     count = len(clips)
     agreeing = int((before.answers == after.answers).sum())
@@ -98,8 +98,8 @@ def _measure(folder: Path, clips: list[Clip], labels: np.ndarray) -> _Measured:
     return _Measured(int((answers == labels).sum()), answers, size)
 
 
-def _rewrite(path: Path) -> None:
-    """Quantise the linear layers of an ONNX file.
+def write_in_8_bits(path: Path) -> None:
+    """Replace an ONNX file by one whose linear layers have 8-bit weights.
 
     Raises:
         WeightsError: It has none.
