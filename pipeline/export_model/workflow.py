@@ -63,7 +63,7 @@ def export_run(run: Path, kind: str, out: Path, *, int8: Path | None = None) -> 
     trained = load_run(run)
     from recognition.exporting.graph import ClipsToActions, check_exportable
 
-    check_exportable(trained)
+    check_exportable(trained, kind)
     with _whole(out) as folder:
         write_folder(folder, trained, ClipsToActions(trained, rounding=ROUNDING[kind]), kind, int8=int8)
     return out

@@ -7,6 +7,7 @@ from torch import nn
 
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import Skeleton
+from recognition.backbones.gru import NAME as RECURRENT
 from recognition.data.clip_transforms import layout_of_model
 from recognition.exporting.confidence import CalibratedOutput
 from recognition.exporting.descriptors import describe_clips
@@ -135,12 +136,21 @@ class ClipsToActions(nn.Module):
         return features, self.head.fc2(features)
 
 
-def check_exportable(trained: Trained) -> None:
+def check_exportable(trained: Trained, kind: str) -> None:
     """Refuse runs whose stage two cannot be written as a graph.
 
+    Args:
+        trained: The run.
+        kind: "onnx", "openvino" or "torch".
+
     Raises:
-        UsageError: The run reads clips as the published code does.
+        UsageError: The run reads clips as the published code does, or OpenVINO computes its backbone differently.
     """
+    if kind == "openvino" and trained.settings.model.backbone == RECURRENT:
+        raise UsageError(
+            f"--format openvino: {trained.path} is an encoder of PCM3, whose recurrent layers give other results in "
+            "OpenVINO; use --format onnx"
+        )
     if trained.settings.data.legacy:
         raise UsageError(
             f"{trained.path}: was trained with data.legacy=true, which reads clips in float16 as the published code "

@@ -96,10 +96,17 @@ def test_openvino_computes_the_same_in_single_precision(name: str, tmp_path: Pat
 
 
 def test_runs_that_read_clips_as_published_are_refused() -> None:
+    legacy = {"legacy": True, "num_frames": 16, "model_layout": "h36m17"}
     with pytest.raises(UsageError, match="legacy"):
-        check_exportable(
-            made_trained({"legacy": True, "num_frames": 16, "model_layout": "h36m17"}, DSTFORMER, layout="h36m17")
-        )
+        check_exportable(made_trained(legacy, DSTFORMER, layout="h36m17"), "onnx")
+
+
+def test_openvino_is_refused_where_it_computes_something_else() -> None:
+    data, model, form = RUNS["pcm3"]
+    recurrent = made_trained(data, model, **form)
+    with pytest.raises(UsageError, match="use --format onnx"):
+        check_exportable(recurrent, "openvino")
+    check_exportable(recurrent, "onnx")
 
 
 @pytest.mark.parametrize(("name", "count"), [("penn_action", 20), ("motions5", 8)])
