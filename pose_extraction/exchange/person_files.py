@@ -1,6 +1,8 @@
 """Formats whose files hold one person: the other persons of a clip have files such as clip_P3.trc."""
 
+import glob
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from pose_extraction.errors import AnnotationError
@@ -19,6 +21,22 @@ def clip_path(path: Path) -> Path:
 def person_path(path: Path, number: int, persons: int) -> Path:
     """Return the file of a person: `path` itself if the clip has no other one."""
     return path if persons == 1 else path.with_name(f"{path.stem}_P{number}{path.suffix}")
+
+
+def refuse_other_persons(path: Path, numbers: Collection[int]) -> None:
+    """Refuse to write persons next to a file of another one, which would be read as a further person of the clip.
+
+    Args:
+        path: Path of the clip.
+        numbers: Numbers of all persons to write.
+
+    Raises:
+        AnnotationError: There is such a file, as after an earlier export with other persons.
+    """
+    written = {person_path(path, number, len(numbers)) for number in numbers}
+    for file in (path, *sorted(path.parent.glob(f"{glob.escape(path.stem)}_P*{path.suffix}"))):
+        if file.is_file() and file not in written and clip_path(file) == path:
+            raise AnnotationError(f"{file}: would be read as another person of the clip {path.stem}; delete or move it")
 
 
 def files_of(path: Path) -> dict[int, Path]:

@@ -15,7 +15,7 @@ import numpy as np
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip, check_count, new_clip, number_persons
 from pose_extraction.exchange.dropping import lost_names
-from pose_extraction.exchange.person_files import files_of, person_path
+from pose_extraction.exchange.person_files import files_of, person_path, refuse_other_persons
 from pose_extraction.exchange.programs.movement import data_set_of
 from pose_extraction.exchange.reading import check_hdf5, library, read_text
 from pose_extraction.exchange.writing import file_of_library, write_text
@@ -147,6 +147,7 @@ def write(clip: PoseClip, path: Path) -> None:
 
 def write_lightning_pose(clip: PoseClip, path: Path) -> None:
     """Write one file per person: `path` for a single one, else clip_P3.csv."""
+    refuse_other_persons(path, clip.track_id.tolist())
     save_poses = library("movement.io.save_poses", LIGHTNING)
     frames = save_poses.to_dlc_style_df(data_set_of(clip, LIGHTNING), split_individuals=True)
     for name, frame in frames.items():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip
 from pose_extraction.exchange.skeletons import clip_of
 from pose_extraction.exchange.table import DEPTH, FORMATS, RATE, SIZE, parts_of
@@ -105,3 +106,11 @@ def test_boxes_of_mot15(tmp_path: Path) -> None:
     assert rows[:, 1].tolist() == [1, 5] * 3, "ids from 1"
     low, high = np.nanmin(clip.keypoint[0, 0], axis=0), np.nanmax(clip.keypoint[0, 0], axis=0)
     np.testing.assert_allclose(rows[0, 2:6], [*(low + 1), *(high - low)], atol=1e-3, err_msg="pixels from 1")
+
+
+def test_persons_of_an_earlier_export_are_not_mixed_with_those_of_a_later_one(tmp_path: Path) -> None:
+    FORMATS["trc"].write(made_clip(persons=2, frames=4), tmp_path / "walk.trc")
+    FORMATS["trc"].write(made_clip(persons=2, frames=4), tmp_path / "walk.trc")
+    FORMATS["trc"].write(made_clip(persons=1, frames=4), tmp_path / "walk_on.trc")
+    with pytest.raises(AnnotationError, match=r"walk_P11\.trc: would be read as another person of the clip walk"):
+        FORMATS["trc"].write(made_clip(persons=1, frames=4), tmp_path / "walk.trc")
