@@ -3,7 +3,10 @@
 import pytest
 
 from pipeline import extract_videos
+from pipeline.extract.pieces import piece_bounds
+from pose_extraction.extraction import ExtractionSettings
 from pose_extraction.formats.pickles import read_pickle
+from pose_extraction.video.reader import frame_times
 
 CLIPS = ("demo_skeleton.mp4", "demo_spatiotemporal_det.mp4", "test_video_structuralize.mp4")
 
@@ -27,3 +30,21 @@ def test_results_of_real_networks_do_not_depend_on_the_other_clips_of_a_batch(sh
     name = CLIPS[1].replace(".mp4", ".pkl")
     assert (together.folder / name).read_bytes() == (alone.folder / name).read_bytes()
     assert read_pickle(alone.folder / name)["raw"]["keypoint"].shape[0] > 0
+
+
+def test_a_real_video_in_pieces_gives_the_file_of_one_pass(shared_data, tmp_path):
+    video = shared_data / "videos" / "clips" / "mmaction2" / CLIPS[1]
+    settings = {
+        "estimator": str(shared_data / "weights" / "simplepose_coco17_256x192.onnx"),
+        "detector": str(shared_data / "weights" / "yolox_nano.onnx"),
+        "device": "cpu",
+        "backend": "onnxruntime",
+        "end": 2.0,
+        "labels": "none",
+    }
+    times = [time for time in frame_times(video) if time < 2]
+    assert len(piece_bounds(times, ExtractionSettings(), 0.5)) >= 3
+    whole = extract_videos(video, tmp_path / "whole", **settings)
+    pieces = extract_videos(video, tmp_path / "pieces", chunk=0.5, **settings)
+    assert whole.data_set.read_bytes() == pieces.data_set.read_bytes()
+    assert len(read_pickle(whole.folder / video.with_suffix(".pkl").name)["raw"]["keypoint"]) > 0
