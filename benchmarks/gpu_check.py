@@ -143,7 +143,7 @@ def memory(plan: Plan) -> Iterator[str]:
         peak = torch.cuda.max_memory_allocated(device) / 2**30
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, device)
-    yield f"{batch} crops with 3 GiB: {len(maps)} results, peak {peak:.2f} GiB, smaller batches as noted above"
+    yield f"{batch} crops with 3 GiB: {len(maps)} results, peak {peak:.2f} GiB, smaller batches as standard error says"
 
 
 def training(plan: Plan) -> Iterator[str]:

@@ -235,7 +235,7 @@ class FinishedLog:
         self._count += 1
         try:
             fields = json.loads(line)
-            name = fields["file"]
+            name = str(fields["file"])
             known = len(fields) > 1
         except (ValueError, KeyError, TypeError):
             log.info("%s: skipped a damaged line", self.path)
