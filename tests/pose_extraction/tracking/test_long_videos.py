@@ -88,14 +88,19 @@ def test_clips_do_not_depend_on_where_the_poses_are(frames, smooth):
         assert content(clips) == content(in_memory), f"blocks of {block} frames"
 
 
-def written(path: Path, clips: list[ExtractedClip], frames: Collection[FramePoses]) -> bytes:
-    """The skeleton file of clips."""
+def write(path: Path, clips: list[ExtractedClip], frames: Collection[FramePoses]) -> None:
+    """Write the skeleton file of clips."""
     annotations = [
         annotation_from(clip.poses, frame_dir=str(number), estimator="none", fps=25.0, source="made.mp4")
         for number, clip in enumerate(clips)
         if clip.poses.num_frames
     ]
     write_pickle(path, data_set(annotations, {"all": []}, raw=pack_raw(frames)))
+
+
+def written(path: Path, clips: list[ExtractedClip], frames: Collection[FramePoses]) -> bytes:
+    """The content of the skeleton file of clips."""
+    write(path, clips, frames)
     return path.read_bytes()
 
 
@@ -155,7 +160,7 @@ def test_memory_does_not_hold_the_joints_of_a_long_video(tmp_path):
         Path("/proc/self/clear_refs").write_text("5")
         cleaned = clean(video, CleaningSettings())
         clip = ExtractedClip(cleaned, {"clean": clean_counts(cleaned)})
-        written(tmp_path / "a.pkl", [clip], [])
+        write(tmp_path / "a.pkl", [clip], [])
         peaks.append(status("VmHWM"))
         sizes.append((tmp_path / "a.pkl").stat().st_size)
     assert peaks[1] - peaks[0] < 0.4 * (sizes[1] - sizes[0])
