@@ -142,7 +142,7 @@ def test_a_killed_extraction_of_an_earlier_format_is_completed_and_then_nothing_
     assert {path.relative_to(results).as_posix() for path in finished} == set(EXPECTED_FILES)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     # No half-written file stays.
-    assert [path for path in results.rglob("*") if path.name.startswith(".")] == []
+    assert [path for path in results.rglob("*") if path.suffix == ".part"] == []
     data = read_skeletons(work / "results" / "tiny_pose.pkl")
     assert data["label_names"] == ["run", "wave"]
     assert data["split"] == {"all": [name.removesuffix(".pkl") for name in EXPECTED_FILES]}
