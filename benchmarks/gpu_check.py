@@ -70,7 +70,7 @@ def plan_for(device: str, folder: Path, *, toy: bool) -> Plan:
     clip = folder / "clip.mp4"
     if toy:
         few = ["--variants", "fp32, equal work", "defaults"]
-        small = ["--small", "--clips", "2", "--batch-size", "1", "--rounds", "1", "--only", "+ bf16"]
+        small = ["--small", "--clips", "2", "--batch-size", "1", "--rounds", "1", "--warmup", "0", "--only", "+ bf16"]
         plan = Plan(
             device, ("vitpose-tiny",), "hrnet-tiny", "rtmdet-nano-rendered", (120, 160), 4, small, few, clip, toy
         )

@@ -71,8 +71,8 @@ def test_extract_has_the_options_and_defaults_of_the_command():
     parameters = inspect.signature(skelpipe.extract).parameters.values()
     named = {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
     fields = ExtractSettings.model_fields
-    of_cluster = CLUSTER_NAMES - {"metrics_port"}
-    assert named.keys() - {"labels", "overwrite"} | ExtractOptions.__annotations__.keys() == fields.keys() | of_cluster
+    options = named.keys() - {"labels", "overwrite"} | ExtractOptions.__annotations__.keys()
+    assert options == fields.keys() | CLUSTER_NAMES
     for name in named.keys() & fields.keys():
         assert named[name] == fields[name].default, name
 
