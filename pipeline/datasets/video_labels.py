@@ -1,4 +1,4 @@
-"""Labels of the videos in files of other programs, of which one file may hold several."""
+"""Labels of the videos in files of other programs; one file may hold several videos."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

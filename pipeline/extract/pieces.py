@@ -114,14 +114,14 @@ def in_pieces(plan: ExtractionPlan, sources: Sequence[Source], *, overwrite: boo
 
 
 def left_to_join(plan: ExtractionPlan, sources: Iterable[Source]) -> Iterator[Work]:
-    """Yield the work that is left of videos of which all pieces are stored.
+    """Yield the work that is left of videos whose pieces are all stored.
 
     On storage on a network, a process may see a file of another one late. If the last two pieces of a video end at the
     same time on two machines, neither may find that the video is complete.
 
     Args:
         plan: See `ExtractionPlan`.
-        sources: Videos of which pieces were extracted, and which are not done.
+        sources: Videos that were extracted in pieces, and are not done.
     """
     for source in sources:
         # Reading the folder makes files of other machines visible.

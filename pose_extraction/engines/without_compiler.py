@@ -1,8 +1,8 @@
 """Imports of libraries without torch's compiler, which they import for the sake of one class or function.
 
 The compiler takes longer to import than torch itself, and imports SymPy, scikit-learn and ONNX Runtime. Unless the user
-asks for it, nothing here compiles networks, so a placeholder takes its place during the import.
-Afterwards the real module can be imported as usual; it is not replaced if it is already there.
+asks for it, nothing here compiles networks, so a placeholder takes its place during the import. Afterwards the real
+module can be imported as usual; it is not replaced if it is already there.
 """
 
 import importlib
@@ -52,7 +52,7 @@ def _remove() -> None:
 @contextmanager
 def without_compiler() -> Iterator[None]:
     """Put a placeholder in the place of torch's compiler during the block, unless the compiler has been imported."""
-    if COMPILER in sys.modules:
+    if is_imported():
         yield
         return
     utils = _Placeholder(

@@ -184,7 +184,7 @@ class FinishedLog:
             self.forget(name)
 
     def close(self) -> None:
-        """Closes the file; writes it anew if most of its lines are outdated."""
+        """Closes the file; rewrites it if most of its lines are outdated."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -223,13 +223,13 @@ class FinishedLog:
         try:
             with path.open(encoding="utf-8", errors="replace") as lines:
                 for line in lines:
-                    self._take(line.rstrip("\n"))
+                    self._take(line.rstrip("\n"), path)
         except FileNotFoundError:
             return
         except OSError as error:
             log.warning("%s: cannot read the file (%s)", path, error.strerror)
 
-    def _take(self, line: str) -> None:
+    def _take(self, line: str, path: Path) -> None:
         if not line:
             return
         self._count += 1
@@ -238,7 +238,7 @@ class FinishedLog:
             name = str(fields["file"])
             known = len(fields) > 1
         except (ValueError, KeyError, TypeError):
-            log.info("%s: skipped a damaged line", self.path)
+            log.info("%s: skipped a damaged line", path)
             return
         if known:
             self._lines[name] = line
