@@ -87,7 +87,7 @@ class Copies:
         if self._folder is None or self._lock is None:
             return
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.with_suffix(_LOCK).unlink(missing_ok=True)
+        _lock_of(self._folder).unlink(missing_ok=True)
         self._lock.close()
         self._folder = self._lock = None
 
@@ -98,7 +98,7 @@ class Copies:
             _remove_ownerless(self._root)
             while True:
                 folder = self._root / f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-                place = folder.with_suffix(_LOCK)
+                place = _lock_of(folder)
                 file = place.open("ab")
                 lock(file)
                 # Another process may have taken it for one without owner, just before it was locked.
@@ -115,6 +115,11 @@ class Copies:
         return folder
 
 
+def _lock_of(folder: Path) -> Path:
+    # Not with_suffix, because names of hosts contain dots.
+    return folder.with_name(f"{folder.name}{_LOCK}")
+
+
 def _remove_ownerless(root: Path) -> None:
     """Removes the copies of processes that have ended without removing them."""
     for place in root.iterdir():
@@ -122,7 +127,7 @@ def _remove_ownerless(root: Path) -> None:
             # An error means that the owner lives, or that another process removes it now.
             with suppress(OSError), place.open("ab") as file:
                 lock(file, wait=False)
-                shutil.rmtree(place.with_suffix(""), ignore_errors=True)
+                shutil.rmtree(place.with_name(place.name.removesuffix(_LOCK)), ignore_errors=True)
                 place.unlink()
-        elif not place.with_suffix(_LOCK).exists():
+        elif not _lock_of(place).exists():
             shutil.rmtree(place, ignore_errors=True)

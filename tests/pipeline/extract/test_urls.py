@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from pipeline.extract.share import Share
-from pipeline.inputs.copies import MOST_KEPT
+from pipeline.inputs.copies import MOST_KEPT, Copies
+from pipeline.inputs.videos import Source
 from pose_extraction.cache import default_cache_dir
 from pose_extraction.errors import BackendError, SkelpipeError, UsageError
 from pose_extraction.file_locks import lock
 from pose_extraction.formats.pickles import read_pickle
-from pose_extraction.remote import CHUNK, exists, fetch, list_files, remove, store
+from pose_extraction.remote import CHUNK, RemoteFile, exists, fetch, list_files, remove, store
 from pose_extraction.video.reader import VideoReader
 from test_support.networks.made_runs import SIZE, all_files
 from test_support.videos.made_video import write_made_clip
@@ -127,6 +128,18 @@ def test_copies_of_killed_runs_are_removed_and_those_of_living_ones_stay(run, bu
         assert {path.name for path in cache.iterdir()} == {"living", "living.lock"}
     run(bucket, tmp_path / "again")
     assert not list(cache.iterdir())
+
+
+def test_processes_of_a_host_with_dots_in_its_name_have_copies_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path))
+    monkeypatch.setattr("pipeline.inputs.copies.socket.gethostname", lambda: "node1.cluster.example")
+    source = Source(Path("a.mp4"), "a", "a.mp4", remote=RemoteFile("memory://a.mp4", "a.mp4", 1, "1"))
+    first, second = Copies(), Copies()
+    own, other = first.place_of(source), second.place_of(source)
+    assert own.parent.parent.is_dir() and other.parent.parent.is_dir() and own != other
+    for copies in (first, second):
+        copies.close()
+    assert list((tmp_path / "videos").iterdir()) == []
 
 
 def test_copying_counts_as_progress(tmp_path, memory):
