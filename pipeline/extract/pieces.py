@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from glob import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,10 @@ def in_pieces(plan: ExtractionPlan, sources: Sequence[Source], *, overwrite: boo
         pieces = _pieces_of(plan, source, seconds)
         if not pieces:
             return [source]
-        missing = [piece for piece in pieces if overwrite or _stored(plan, piece) is None]
+        if overwrite:
+            # Otherwise the first new piece would be joined with the rest of the old ones.
+            remove_pieces(plan, pieces[0])
+        missing = [piece for piece in pieces if _stored(plan, piece) is None]
         return list(missing or [pieces[0].joining()])
 
     with closing(map_ahead(open_pieces, sources, workers=INDEXED_AT_ONCE, name="indexing")) as every:
@@ -258,6 +262,13 @@ def remove_pieces(plan: ExtractionPlan, piece: Piece) -> None:
     """Remove the files of all pieces of a video."""
     for path in piece.siblings(plan):
         path.unlink(missing_ok=True)
+
+
+def remove_pieces_of(plan: ExtractionPlan, source: Source) -> None:
+    """Remove the files of all pieces of a video whose pieces are not known any more."""
+    path = plan.file_of(source)
+    for piece in path.parent.glob(f".{escape(path.name)}.*.piece"):
+        piece.unlink(missing_ok=True)
 
 
 def _stored(plan: ExtractionPlan, piece: Piece, number: int | None = None) -> dict[str, Any] | None:

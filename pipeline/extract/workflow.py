@@ -207,7 +207,9 @@ def _run(
         return 0.0
     from pipeline.extract.pieces import in_pieces, left_to_join
 
+    # The outcome of a piece that completes a video may arrive before those of others, and two may complete it.
     in_parts: set[Source] = set()
+    ended: set[Source] = set()
     sizes = executor.sizes(work)
     with RunProgress(len(work), console, size=sum(sizes.values())) as shown:
 
@@ -215,19 +217,41 @@ def _run(
             failures.withdrawn |= outcome.withdrawn
             if outcome.error is not None:
                 failures.add(outcome.source.relative, outcome.error)
-            if outcome.is_part:
+            if outcome.is_part or outcome.source in ended:
                 in_parts.add(outcome.source)
                 return
-            in_parts.discard(outcome.source)
+            ended.add(outcome.source)
             if outcome.finished is not None:
                 finished.add(outcome.source.frame_dir, outcome.finished)
             notes.add(outcome.source.relative, list(outcome.problems))
             shown.video(sizes[outcome.source])
 
         works = in_pieces(plan, work, overwrite=overwrite)
-        executor.run(plan, works, sizes, shown, on_video, rest=lambda: left_to_join(plan, tuple(in_parts)))
-        for source in in_parts:
-            if source.relative not in failures.failed:
-                reason = "its pieces are not all visible on this machine yet; run the command again to join them"
-                failures.add(source.relative, f"{source.shown}: {reason}")
+        executor.run(plan, works, sizes, shown, on_video, rest=lambda: left_to_join(plan, in_parts - ended))
+        for source in in_parts - ended:
+            _end_joined(plan, source, finished, failures, notes)
         return shown.rate()
+
+
+def _end_joined(
+    plan: "ExtractionPlan", source: Source, finished: "FinishedLog", failures: Failures, notes: Notes
+) -> None:
+    """Reports a video whose pieces nobody seems to have joined.
+
+    A process that was killed after it had joined them did not report that, and its piece was extracted once more.
+    """
+    from pipeline.extract.pieces import remove_pieces_of
+    from pipeline.extract.results.checking import result_state
+
+    try:
+        state = result_state(plan, source, finished)
+    except (SkelpipeError, OSError) as error:
+        failures.add(source.relative, f"{source.shown}: cannot check its result ({error}); run the command again")
+        return
+    if state.finished is None:
+        reason = "its pieces are not all visible on this machine yet; run the command again to join them"
+        failures.add(source.relative, f"{source.shown}: {reason}")
+        return
+    finished.add(source.frame_dir, state.finished)
+    notes.add(source.relative, list(state.finished.notes))
+    remove_pieces_of(plan, source)

@@ -1,7 +1,7 @@
 """Where the driver reports what happens: the workflow, the summary, and Prometheus."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pipeline.cluster.schedule import Kind, Task
@@ -9,6 +9,7 @@ from pipeline.extract.cluster.metrics import Metrics
 from pipeline.extract.cluster.receipts import Receipt
 from pipeline.extract.cluster.summary import Summary
 from pipeline.extract.cluster.tasks import source_of
+from pipeline.inputs.videos import Source
 
 if TYPE_CHECKING:
     from pipeline.extract.results.jobs import Outcome
@@ -31,13 +32,20 @@ class VideoReports:
     on_video: Callable[["Outcome"], None]
     on_frame: Callable[[], None]
     show: Callable[[str], None]
+    _ended: set[Source] = field(default_factory=set, init=False)
 
     def finished(self, task: Task, receipt: Receipt) -> None:
-        """Reports a video that has been written."""
+        """Reports a video or piece that has been written."""
+        outcome = receipt.outcome
+        if outcome.source in self._ended:
+            # Two actors have joined its pieces.
+            receipt = replace(receipt, outcome=replace(outcome, is_part=True))
+        elif not outcome.is_part:
+            self._ended.add(outcome.source)
         self.summary.video_ended(receipt)
         if self.metrics is not None:
             self.metrics.video_ended(receipt)
-        if receipt.outcome.error is not None:
+        if outcome.error is not None:
             # Some of its clips, or the overlay.
             self._count_failure("incomplete")
         self.on_video(receipt.outcome)

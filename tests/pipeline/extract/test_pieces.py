@@ -3,6 +3,7 @@
 import itertools
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,9 @@ import pytest
 
 from pipeline import read_skeletons
 from pipeline.extract import data_set
+from pipeline.extract.executors import LocalExecutor
 from pipeline.extract.pieces import piece_bounds
+from pipeline.extract.share import Share
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.extraction import ExtractionSettings
 from pose_extraction.streaming import key_frames
@@ -131,6 +134,62 @@ def test_pieces_that_could_not_be_joined_are_reported_and_joined_by_the_next_run
     assert (again.done, again.failed, len(frames)) == (1, {}, 1)
     run(videos / "constant.mp4", tmp_path / "one")
     assert all_files(tmp_path / "out") == all_files(tmp_path / "one")
+
+
+def test_reports_of_pieces_may_arrive_late(run, videos, tmp_path, monkeypatch):
+    """The piece that completes a video is known before others that ended earlier, as on a cluster."""
+    extract = LocalExecutor.run
+
+    def late(executor, plan, work, sizes, shown, on_video, rest):
+        parts = []
+
+        def arrive():
+            for outcome in parts:
+                on_video(outcome)
+            return rest()
+
+        def hold(outcome):
+            (parts.append if outcome.is_part else on_video)(outcome)
+
+        extract(executor, plan, work, sizes, shown, hold, arrive)
+        assert len(parts) == 8
+        # As if two processes had joined the pieces.
+        on_video(replace(parts[0], is_part=False))
+
+    monkeypatch.setattr(LocalExecutor, "run", late)
+    report = run(videos / "constant.mp4", tmp_path / "out", chunk=0.5).report
+    assert (report.done, report.failed) == (1, {})
+
+
+def test_a_piece_is_repeated_after_its_process_had_joined_all_and_was_killed(run, videos, tmp_path, monkeypatch):
+    extract = LocalExecutor.run
+
+    def repeated(executor, plan, work, sizes, shown, on_video, rest):
+        pieces = list(work)
+        parts = []
+        # Nobody hears of the piece that completes the video.
+        extract(executor, plan, pieces, sizes, shown, parts.append, lambda: ())
+        assert [outcome.is_part for outcome in parts] == [True] * 8 + [False]
+        extract(executor, plan, pieces[-1:], sizes, shown, on_video, rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalExecutor, "run", repeated)
+        report = run(videos / "constant.mp4", tmp_path / "out", chunk=0.5).report
+    assert (report.done, report.failed) == (1, {})
+    assert not list((tmp_path / "out").rglob("*.piece"))
+    run(videos / "constant.mp4", tmp_path / "one")
+    assert all_files(tmp_path / "out") == all_files(tmp_path / "one")
+
+
+def test_overwriting_does_not_join_pieces_of_an_earlier_run(run, videos, tmp_path, monkeypatch):
+    video, out = videos / "constant.mp4", tmp_path / "out"
+    with monkeypatch.context() as patch:
+        LateStorage(patch).works = False
+        run(video, out, chunk=0.5)
+    assert len(list(out.rglob(".*.piece"))) == 9
+    report = run(video, out, chunk=0.5, share=Share(overwrite=True)).report
+    assert (report.done, report.failed) == (1, {})
+    assert not list(out.rglob(".*.piece"))
 
 
 def test_images_that_cannot_be_read_are_reported_once(run, videos, tmp_path):

@@ -2,12 +2,15 @@
 
 import json
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.cluster.schedule import Task
 from pipeline.extract.cluster.metrics import served_metrics
 from pipeline.extract.cluster.receipts import Receipt
+from pipeline.extract.cluster.reports import VideoReports
 from pipeline.extract.cluster.summary import SLOWEST, Summary, summary_path, write_summary
 from pipeline.extract.results.jobs import Outcome
 from pipeline.inputs.videos import Source
@@ -60,6 +63,18 @@ def test_the_page_escapes_names_and_says_what_failed(tmp_path):
     page = path.with_suffix(".html").read_text()
     assert "&lt;b&gt;" in page and "<b>\\udcff" not in page
     assert "hung" in page and "interrupted; the same command continues it" in page
+
+
+def test_a_video_whose_pieces_two_actors_have_joined_counts_once():
+    summary, outcomes = Summary(), []
+    reports = VideoReports(summary, None, outcomes.append, lambda: None, print)
+    joined = receipt("a")
+    task = Task(joined.outcome.source, "a", 1)
+    for is_part in (False, True, False):
+        reports.finished(task, replace(joined, outcome=replace(joined.outcome, is_part=is_part)))
+    content = summary.as_dict(complete=True)
+    assert (content["videos"], content["frames"]) == (1, 30)
+    assert [outcome.is_part for outcome in outcomes] == [False, True, True]
 
 
 def test_each_shard_has_its_own_summary(tmp_path):
