@@ -46,7 +46,7 @@ CORE = (
     "pipeline.predict.workflow",
     "pipeline.serve.service",
     "pipeline.serve.workers.worker",
-    "pipeline.serve.work.child",
+    "pipeline.serve.worker.child",
     "pose_extraction.extraction",
     "pose_extraction.networks.download",
     "pose_extraction.networks.estimators",

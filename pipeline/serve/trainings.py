@@ -21,7 +21,7 @@ from pipeline.serve.folders import ID, Folders
 from pipeline.serve.records import CANCELLED, DONE, FAILED, OPEN, QUEUED, RUNNING, Job, Training, iso
 from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.store import Store
-from pipeline.serve.work.child import begin_child
+from pipeline.serve.worker.child import begin_child
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.files import atomic_write
 

@@ -25,7 +25,7 @@ class Worker:
     """
 
     def __init__(self, settings: messages.WorkerSettings, receive: "Callable[[Worker, Any], None]") -> None:
-        from pipeline.serve.work.process import work
+        from pipeline.serve.worker.process import work
 
         context = multiprocessing.get_context("spawn")
         self._connection: Connection

@@ -13,7 +13,7 @@ import pytest
 from pipeline.serve.folders import display_name, input_name
 from pipeline.serve.requests import uploads
 from pipeline.serve.settings import Pace
-from pipeline.serve.work.recording import Recorder, Reporter, TooLong
+from pipeline.serve.worker.recording import Recorder, Reporter, TooLong
 from pose_extraction.video.reader import VideoInfo
 from test_support.event_loops import run_apart
 from test_support.services.running_service import Reply, RunningService

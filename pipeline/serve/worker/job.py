@@ -23,9 +23,9 @@ from pipeline.serve import scene
 from pipeline.serve.folders import OUTCOME_NAME
 from pipeline.serve.messages import Finished, Progress, RunJob
 from pipeline.serve.settings import OVERLAY_NAME, JobSettings, allowed_path
-from pipeline.serve.work.media import Media, copy_for_browsers, probe
-from pipeline.serve.work.networks import Loaded, NetworkCache
-from pipeline.serve.work.recording import Cancelled, Recorder, Reporter, TooLong, recorded_poses
+from pipeline.serve.worker.media import Media, copy_for_browsers, probe
+from pipeline.serve.worker.networks import Loaded, NetworkCache
+from pipeline.serve.worker.recording import Cancelled, Recorder, Reporter, TooLong, recorded_poses
 from pose_extraction.errors import SkelpipeError, UsageError, VideoError
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.annotations import annotation_from, data_set, write_pickle

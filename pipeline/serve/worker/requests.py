@@ -19,7 +19,7 @@ from pipeline.predict.skeleton_files import predictor_for
 from pipeline.predict.whole_clip import too_few
 from pipeline.predict.workflow import check_options
 from pipeline.serve.messages import Answering, Describe, Predicted, PredictSkeletons, RunFacts
-from pipeline.serve.work.networks import NetworkCache
+from pipeline.serve.worker.networks import NetworkCache
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError
 from recognition.data.clip import Clip

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import av.error
 
-from pipeline.serve.work.recording import Reporter
+from pipeline.serve.worker.recording import Reporter
 from pose_extraction.errors import VideoError
 from pose_extraction.video.opening import choose_stream, open_container
 from pose_extraction.video.reader import VideoReader

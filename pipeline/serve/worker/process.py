@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from pipeline.serve import messages
-from pipeline.serve.work.child import begin_child
+from pipeline.serve.worker.child import begin_child
 from pose_extraction.errors import SkelpipeError
 
 NICENESS = 5
@@ -39,9 +39,9 @@ class _Worker:
         """Load the networks, and process jobs."""
         # Listens already while libraries and networks are loaded, so that the process ends with the service.
         threading.Thread(target=self._listen, name="messages", daemon=True).start()
-        from pipeline.serve.work.job import JobContext, run_job
-        from pipeline.serve.work.networks import NetworkCache
-        from pipeline.serve.work.requests import answer_requests
+        from pipeline.serve.worker.job import JobContext, run_job
+        from pipeline.serve.worker.networks import NetworkCache
+        from pipeline.serve.worker.requests import answer_requests
 
         settings = self._settings
         self._cache = NetworkCache(settings.engine, settings.allow_agpl)
