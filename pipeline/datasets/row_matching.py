@@ -2,10 +2,10 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.inputs.label_table import LabelTable, TableRow
 from pipeline.inputs.ntu import ntu_name
@@ -13,7 +13,25 @@ from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.video_names import without_suffix
 from pose_extraction.formats.annotations import identifier_of
 
+T = TypeVar("T")
 Parts = tuple[str, ...]
+# Whether two paths are identical, the number of parts that agree, and whether one of them is the id of a clip.
+Rank = tuple[bool, int, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A path by which lines, clips and videos find each other.
+
+    Args:
+        parts: Its parts.
+        is_shortened: Whether the suffix of the video was left out.
+        is_clip: Whether it names a clip, rather than a video: the id of one, or a segment of a line.
+    """
+
+    parts: Parts
+    is_shortened: bool = False
+    is_clip: bool = False
 
 
 def _source_of(annotation: Mapping[str, Any]) -> str:
@@ -35,10 +53,7 @@ def match_rows(annotations: Sequence[Mapping[str, Any]], table: LabelTable) -> d
     Raises:
         AnnotationError: A line matches several clips equally well, or a clip several lines.
     """
-    by_name: dict[str, list[tuple[Parts, bool, TableRow]]] = {}
-    for row in table.rows:
-        for parts, is_shortened in _row_keys(row):
-            by_name.setdefault(parts[-1], []).append((parts, is_shortened, row))
+    by_name = _by_name((key, row) for row in table.rows for key in _row_keys(row))
     found: dict[str, tuple[bool, TableRow]] = {}
     for annotation in annotations:
         best = _best_rows(annotation, by_name)
@@ -56,19 +71,12 @@ def match_rows(annotations: Sequence[Mapping[str, Any]], table: LabelTable) -> d
 
 
 def _best_rows(
-    annotation: Mapping[str, Any], by_name: Mapping[str, list[tuple[Parts, bool, TableRow]]]
+    annotation: Mapping[str, Any], by_name: Mapping[str, list[tuple[_Key, TableRow]]]
 ) -> list[tuple[bool, TableRow]]:
     """The lines that match a clip's paths best, each with a flag for identical paths."""
-    ranked: list[tuple[tuple[bool, int, bool], TableRow]] = []
-    for clip_parts, is_id in _clip_keys(annotation):
-        for parts, is_shortened, row in by_name.get(clip_parts[-1], []):
-            # A source is a whole video, and its suffix matters: a.avi is not a.mp4.
-            allowed = is_id or not (row.segment or is_shortened)
-            rank = _rank(parts, clip_parts, is_id=is_id, allowed=allowed)
-            if rank is not None:
-                ranked.append((rank, row))
-    best = max((rank for rank, _ in ranked), default=None)
-    return [(rank[0], row) for rank, row in ranked if rank == best]
+    return _best(
+        (_rank(key, clip), row) for clip in _clip_keys(annotation) for key, row in by_name.get(clip.parts[-1], [])
+    )
 
 
 def _refuse_shared_rows(
@@ -97,34 +105,24 @@ def match_person_rows(annotations: Sequence[Mapping[str, Any]], table: LabelTabl
 
     The times of such a line are those of the label, so it may belong to several clips of one video.
     """
-    by_name: dict[str, list[tuple[Parts, bool, Mapping[str, Any]]]] = {}
-    for annotation in annotations:
-        for parts, is_id in _clip_keys(annotation):
-            by_name.setdefault(parts[-1], []).append((parts, is_id, annotation))
+    by_name = _by_name((key, annotation) for annotation in annotations for key in _clip_keys(annotation))
     found: dict[str, list[TableRow]] = {}
     clips_of: dict[PurePosixPath, list[str]] = {}
     for row in table.rows:
         if not row.is_person:
             continue
         if row.file not in clips_of:
-            clips_of[row.file] = _best_clips(replace(row, start=None, end=None), by_name, table)
+            clips_of[row.file] = _best_clips(row, by_name, table)
         for clip in clips_of[row.file]:
             found.setdefault(clip, []).append(row)
     return found
 
 
 def _best_clips(
-    row: TableRow, by_name: Mapping[str, list[tuple[Parts, bool, Mapping[str, Any]]]], table: LabelTable
+    row: TableRow, by_name: Mapping[str, list[tuple[_Key, Mapping[str, Any]]]], table: LabelTable
 ) -> list[str]:
     """The clips of the video that a line matches best."""
-    ranked: list[tuple[tuple[bool, int, bool], Mapping[str, Any]]] = []
-    for parts, is_shortened in _row_keys(row):
-        for clip_parts, is_id, annotation in by_name.get(parts[-1], []):
-            rank = _rank(parts, clip_parts, is_id=is_id, allowed=is_id or not is_shortened)
-            if rank is not None:
-                ranked.append((rank, annotation))
-    best = max((rank for rank, _ in ranked), default=None)
-    clips = {identifier_of(clip): _source_of(clip) for rank, clip in ranked if rank == best}
+    clips = {identifier_of(clip): _source_of(clip) for _, clip in _best_for_video(row, by_name)}
     if len(set(clips.values())) > 1:
         first, second, *_ = clips
         raise AnnotationError(
@@ -144,10 +142,7 @@ class VideoRows:
 
     def __init__(self, videos: Sequence[str], table: Path) -> None:
         self._videos, self._table = videos, table
-        self._by_name: dict[str, list[tuple[Parts, bool, int]]] = defaultdict(list)
-        for number, video in enumerate(videos):
-            for path, is_shortened in _with_and_without_suffix(video):
-                self._by_name[path[-1]].append((path, is_shortened, number))
+        self._by_name = _by_name((key, number) for number, video in enumerate(videos) for key in _video_keys(video))
 
     def of_row(self, row: TableRow) -> list[int]:
         """Return the places of the videos that a line matches best; several if these are the same video.
@@ -155,16 +150,7 @@ class VideoRows:
         Raises:
             AnnotationError: It matches several videos equally well.
         """
-        ranked: list[tuple[tuple[bool, int, bool], int]] = []
-        for parts, is_shortened in _with_and_without_suffix(str(row.file)):
-            for video_parts, video_is_shortened, number in self._by_name.get(parts[-1], []):
-                # The suffix matters if both have one: a.avi is not a.mp4.
-                allowed = not (is_shortened and video_is_shortened)
-                rank = _rank(parts, video_parts, is_id=True, allowed=allowed)
-                if rank is not None:
-                    ranked.append((rank, number))
-        best = max((rank for rank, _ in ranked), default=None)
-        found = sorted({number for rank, number in ranked if rank == best})
+        found = sorted({number for _, number in _best_for_video(row, self._by_name)})
         first, *others = dict.fromkeys(self._videos[number] for number in found) or [""]
         if others:
             raise AnnotationError(
@@ -174,37 +160,59 @@ class VideoRows:
         return found
 
 
-def _with_and_without_suffix(path: str) -> list[tuple[Parts, bool]]:
-    short = without_suffix(path)
-    return [(_parts(name), name != path) for name in dict.fromkeys((path, short)) if PurePosixPath(name).name]
+def _by_name(keys: Iterable[tuple[_Key, T]]) -> dict[str, list[tuple[_Key, T]]]:
+    """Sort keys, and what they belong to, by the last part of the path."""
+    found: dict[str, list[tuple[_Key, T]]] = defaultdict(list)
+    for key, value in keys:
+        found[key.parts[-1]].append((key, value))
+    return found
 
 
-def _rank(parts: Parts, clip_parts: Parts, *, is_id: bool, allowed: bool) -> tuple[bool, int, bool] | None:
-    """How well a path of a line matches one of a clip, larger is better; None if it does not."""
-    shared = min(len(parts), len(clip_parts))
-    if parts[-shared:] != clip_parts[-shared:] or not allowed:
+def _best(ranked: Iterable[tuple[Rank | None, T]]) -> list[tuple[bool, T]]:
+    """What matches best, each with a flag for identical paths."""
+    matches = [(rank, value) for rank, value in ranked if rank is not None]
+    best = max((rank for rank, _ in matches), default=None)
+    return [(rank[0], value) for rank, value in matches if rank == best]
+
+
+def _best_for_video(row: TableRow, by_name: Mapping[str, list[tuple[_Key, T]]]) -> list[tuple[bool, T]]:
+    """What matches the video of a line best, whatever its times."""
+    keys = _row_keys(replace(row, start=None, end=None))
+    return _best((_rank(key, other), value) for key in keys for other, value in by_name.get(key.parts[-1], []))
+
+
+def _rank(line: _Key, other: _Key) -> Rank | None:
+    """How well a path of a line matches one of a clip or video, larger is better; None if it does not."""
+    shared = min(len(line.parts), len(other.parts))
+    # A segment is no video. The suffix of a video matters if both have one: a.avi is not a.mp4.
+    differs = not other.is_clip and (line.is_clip or (line.is_shortened and other.is_shortened))
+    if differs or line.parts[-shared:] != other.parts[-shared:]:
         return None
-    return parts == clip_parts, shared, is_id
+    return line.parts == other.parts, shared, other.is_clip
 
 
-def _row_keys(row: TableRow) -> list[tuple[Parts, bool]]:
-    """Paths that a line may refer to, each with a flag for paths without suffix."""
+def _row_keys(row: TableRow) -> list[_Key]:
+    """Paths that a line may refer to."""
+    keys = _video_keys(str(row.file))
     published = ntu_name(row.file.name)
+    if published is not None:
+        keys.append(_Key(_parts(published.text), is_shortened=True))
+    return [_Key((*key.parts[:-1], key.parts[-1] + row.segment), key.is_shortened, bool(row.segment)) for key in keys]
+
+
+def _clip_keys(annotation: Mapping[str, Any]) -> list[_Key]:
+    """Id and source of a clip."""
+    source = annotation.get("source")
     return [
-        (_parts(f"{row.file}{row.segment}"), False),
-        (_parts(f"{row.file.with_suffix('')}{row.segment}"), True),
-        *([(_parts(published.text + row.segment), True)] if published else []),
+        _Key(_parts(identifier_of(annotation)), is_clip=True),
+        *(_video_keys(source) if isinstance(source, str) else []),
     ]
 
 
-def _clip_keys(annotation: Mapping[str, Any]) -> list[tuple[Parts, bool]]:
-    """Paths of a clip, each with a flag: True for its id, False for its source."""
-    keys = [(_parts(identifier_of(annotation)), True)]
-    source = annotation.get("source")
-    if isinstance(source, str) and PurePosixPath(source).name:
-        keys.append((_parts(source), False))
-        keys.append((_parts(str(PurePosixPath(source).with_suffix(""))), False))
-    return keys
+def _video_keys(path: str) -> list[_Key]:
+    """Path of a video, with and without its suffix."""
+    names = dict.fromkeys((path, without_suffix(path)))
+    return [_Key(_parts(name), name != path) for name in names if PurePosixPath(name).name]
 
 
 def _parts(path: str) -> Parts:
