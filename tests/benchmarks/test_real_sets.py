@@ -86,6 +86,7 @@ def test_no_fold_trains_and_tests_on_the_same_person(weizmann: Path) -> None:
         assert len(fold.train) + len(fold.test) == 8 and not people[0] & people[1]
 
 
+@pytest.mark.slow
 def test_people_of_yoga_who_may_be_the_same_stay_together(tmp_path: Path) -> None:
     clips = [
         clip_of(action, seed, name=f"{number}_{action}_{seed}", group=f"p{number:02d}")

@@ -84,6 +84,7 @@ def fake(folder: Path, name: str) -> Path:
     return package
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pipeline", "recognition", "pose_extraction"])
 @pytest.mark.parametrize("words", [("-c", "import skelpipe"), ("-m", "skelpipe", "--help")])
 def test_another_package_with_the_same_name_is_named_with_its_place(name, words, tmp_path):

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
@@ -26,8 +27,9 @@ from test_support.networks.made_runs import all_files
 from test_support.networks.trained_run import made_data
 from test_support.services.ray_cluster import small_cluster
 
-pytest.importorskip("ray", reason="Ray is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.processor, pytest.mark.timeout(300)]
+# Importing it takes seconds, also where these tests are only collected.
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+pytestmark = [needs_ray, pytest.mark.slow, pytest.mark.processor, pytest.mark.timeout(300)]
 
 BASE = """
 data: {num_frames: own, max_frames: 16, holdout: 0.2, random_move: false}

@@ -131,6 +131,7 @@ def frames_in(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
+@pytest.mark.slow
 def test_remote_recording_is_processed_completely(
     served: Served, watch: Callable[..., list[Answer]], tmp_path: Path
 ) -> None:
@@ -162,6 +163,7 @@ def test_live_stream_drops_frames_to_keep_up(served: Served) -> None:
     assert frames[-1].frame.index == FRAMES - 1
 
 
+@pytest.mark.slow
 def test_interrupt_stops_cleanly(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
     served.pause_after = len(served.content["/clip.mp4"]) * 2 // 3
     before = signal.getsignal(signal.SIGINT)
@@ -207,6 +209,7 @@ def test_cameras_and_addresses_are_recognised(tmp_path: Path, monkeypatch: pytes
     assert not is_live("7")
 
 
+@pytest.mark.slow
 def test_command_prints_predictions_immediately(
     served: Served, trained: tuple[Path, Path], networks: tuple[Path, Path]
 ) -> None:

@@ -165,6 +165,7 @@ def test_a_changed_file_is_refused(hub, pushed):
     assert "but its manifest says" in refusal("card", pushed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["best.pt", "weights.pkl", "../model.safetensors", "a/b.json", ".json", "run.py"])
 def test_files_that_could_carry_code_are_refused_and_not_even_downloaded(hub, pushed, name):
     bomb = pickle.dumps(print)
@@ -175,6 +176,7 @@ def test_files_that_could_carry_code_are_refused_and_not_even_downloaded(hub, pu
     assert not any(request.startswith("GET") and request.endswith(f"/{name}") for request in hub.requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

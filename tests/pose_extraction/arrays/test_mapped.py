@@ -43,6 +43,7 @@ def test_only_large_arrays_are_in_files(cache):
     assert list(cache.iterdir()) == [], "the file has a name"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell which pages are in memory")
 def test_released_pages_leave_the_memory_and_keep_their_content():
     array = new_array((3 * LARGE // 8,), np.float64)

@@ -375,6 +375,7 @@ def test_the_memo_of_every_protocol_is_followed_to_the_end(protocol: int) -> Non
         check_memo(blob[:-1] + b"r\xff\xff\xff\xff.")
 
 
+@pytest.mark.slow
 def test_errors_name_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "torn.pkl"
     whole = pickle_bytes(data_set([made_clip("a"), made_clip("b")], {"all": ["a"]}))

@@ -24,6 +24,7 @@ def tiny_vitpose(**sizes: object) -> NetworkIdentity:
     return NetworkIdentity("vitpose-b", "estimator", "seed:0", ENGINE, changed, None, 0, OWN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes", [{}, {"deconvolutions": (16, 16)}, {"expert_dim": 8}], ids=["simple", "classic", "plus"]
 )

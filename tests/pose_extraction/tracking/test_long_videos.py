@@ -75,6 +75,7 @@ def content(clips: list[ExtractedClip]) -> list[tuple[Any, ...]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smooth", [False, True])
 def test_clips_do_not_depend_on_where_the_poses_are(frames, smooth):
     settings = ExtractionSettings(max_persons=2, cleaning=CleaningSettings(smooth=smooth))
@@ -104,6 +105,7 @@ def written(path: Path, clips: list[ExtractedClip], frames: Collection[FramePose
     return path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smooth", [False, True])
 @pytest.mark.parametrize(("rows", "values"), [(16, 200), (4096, 1 << 16)])
 def test_skeleton_files_do_not_depend_on_where_their_arrays_are(

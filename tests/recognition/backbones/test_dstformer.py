@@ -12,6 +12,7 @@ pytestmark = pytest.mark.processor
 LENGTHS = (6, 4, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["spatial", "average", "spatiotemporal"])
 def test_output_equals_the_plain_reference(source: str) -> None:
     backbone = made_backbone("dstformer", attention=source, dim_representation=8)

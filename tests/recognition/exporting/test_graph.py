@@ -27,6 +27,7 @@ def computed_by(trained: Trained, clips: list) -> tuple[np.ndarray, np.ndarray]:
     return found[0].numpy(), found[1].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_probabilities_and_unknown_scores_are_those_of_the_run(name: str) -> None:
     data, model, form = RUNS[name]

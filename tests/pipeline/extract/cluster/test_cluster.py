@@ -12,6 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from test_support.services.ray_cluster import STORE, add_node, small_cluster
 from test_support.videos.gated_video import GatedVideo, kill, parent_of, wait_for_end
 from test_support.videos.made_video import write_made_clip
 
-pytest.importorskip("ray", reason="Ray is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+# Importing it takes seconds, also where these tests are only collected.
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+pytestmark = [needs_ray, pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[4]
 
