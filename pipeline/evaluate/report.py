@@ -32,9 +32,10 @@ def warnings_of(result: Evaluation) -> list[str]:
             "the results do not measure generalization"
         )
     if result.chosen_on:
+        also = ", and the classifier of descriptors knows them" if result.trained.settings.data.descriptors else ""
         lines.append(
-            f"{result.chosen_on} of {result.metrics.clips} clips have the names of clips that selected the best epoch: "
-            "the accuracy is optimistic"
+            f"{result.chosen_on} of {result.metrics.clips} clips have the names of clips that selected the best epoch"
+            f"{also}: the accuracy is optimistic"
         )
     if result.unlabelled:
         lines.append(

@@ -1,15 +1,17 @@
-"""After a training: the calibration of its run files, fitted on clips that were not trained on."""
+"""After a training: its run files get a calibration, fitted on clips that were not trained on."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from recognition import run_file, run_folder, runs
-from recognition.confidence.confidence import fit_on_finite
+from recognition.confidence.confidence import Confidence, fit_on_finite
 from recognition.confidence.feature_distance import FEWEST_CLIPS, fit_feature_distance, left_out_distances
 from recognition.data.dataset import SkeletonDataset
+from recognition.data.descriptors.kernel_ridge import KernelRidge
 from recognition.engine.loop import Loop
 from recognition.maskclr.objective import MaskCLR
 from recognition.training.preparation import Prepared
@@ -44,12 +46,18 @@ class _Outputs:
     labels: np.ndarray
 
 
-def complete_confidence(
-    path: Path | None, prepared: Prepared, objective: MaskCLR, loop: Loop, cross_validated: CrossValidated | None = None
+def complete_file(
+    path: Path | None,
+    prepared: Prepared,
+    objective: MaskCLR,
+    loop: Loop,
+    *,
+    cross_validated: CrossValidated | None = None,
+    final: KernelRidge | None = None,
 ) -> None:
-    """Fit the confidence of the weights in a run file, and store it there.
+    """Fit the confidence of the weights in a run file, and store it there with the final classifier of descriptors.
 
-    Without clips to fit it on, or if outputs are not finite, the file remains as it is.
+    Without clips to fit the confidence on, or if outputs are not finite, the file has none.
 
     Args:
         path: A run file of this training; None if it was not saved.
@@ -58,20 +66,39 @@ def complete_confidence(
         loop: The loop, on whose device the recognizer runs.
         cross_validated: Further clips to fit it on, if fewer than `ENOUGH_HELD_OUT` clips were held out. The features
             for their distances are those that the recognizer has now.
+        final: Replaces the classifier of descriptors in the end. Its share in the answer, and the confidence, are those
+            of the classifier that did not know the held-out clips.
     """
-    training, held_out = prepared.training, prepared.held_out
-    further = cross_validated if len(held_out) < ENOUGH_HELD_OUT else None
-    if path is None or len(training) < FEWEST_CLIPS or (further is None and not len(held_out)):
+    if path is None:
         return
     content = run_file.load(path)
     if "confidence" in content:
         # The run was finished before.
         return
     objective.load_state_dict(content["model"])
+    added: dict[str, Any] = {}
+    confidence = _fitted_confidence(prepared, objective, loop, cross_validated)
+    if confidence is not None:
+        added["confidence"] = confidence.plain()
+    movement = objective.recognizer.movement
+    if movement is not None and final is not None:
+        movement.set_fitted(final, network_share=movement.network_share)
+        added["model"] = objective.state_dict()
+    if added:
+        run_file.save(path.with_suffix(run_file.SUFFIX), {**content, **added})
+
+
+def _fitted_confidence(
+    prepared: Prepared, objective: MaskCLR, loop: Loop, cross_validated: CrossValidated | None
+) -> Confidence | None:
+    training, held_out = prepared.training, prepared.held_out
+    further = cross_validated if len(held_out) < ENOUGH_HELD_OUT else None
+    if len(training) < FEWEST_CLIPS or (further is None and not len(held_out)):
+        return None
     chosen = np.random.default_rng(prepared.settings.training.seed).permutation(training)[:MOST_CLIPS]
     known = _outputs(prepared, chosen, objective, loop)
     if np.isinf(known.features).any():
-        return
+        return None
     distance = fit_feature_distance(known.features, known.labels)
     logits, labels, distances = [], [], []
     if len(held_out):
@@ -83,9 +110,7 @@ def complete_confidence(
         labels.append(own.labels)
         distances.append(left_out_distances(own.features, own.labels, further.groups))
     of_clips, truth, far = np.concatenate(logits), np.concatenate(labels), np.concatenate(distances)
-    confidence = fit_on_finite(of_clips, truth, distance=distance, distances=far)
-    if confidence is not None:
-        run_file.save(path.with_suffix(run_file.SUFFIX), {**content, "confidence": confidence.plain()})
+    return fit_on_finite(of_clips, truth, distance=distance, distances=far)
 
 
 def keep_confidence(folder: Path, prepared: Prepared) -> None:

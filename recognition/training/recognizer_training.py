@@ -20,7 +20,7 @@ from recognition.maskclr.objective import MaskCLR
 from recognition.optimizers import AdamW
 from recognition.recognizer import Recognizer
 from recognition.settings import RunSettings, TrainingSettings
-from recognition.training.calibrating import complete_confidence, keep_confidence
+from recognition.training.calibrating import complete_file, keep_confidence
 from recognition.training.held_out_measures import DEFAULT_SHARE, measure
 from recognition.training.initialising import initialise, known_movement
 from recognition.training.movement import fit_movement, left_out_clips
@@ -185,13 +185,19 @@ class RecognizerTraining(RunTrainable):
             # The clips of this run are not all that it knows, so they cannot define what is unknown.
             keep_confidence(folder, self.prepared)
             return
-        cross_validated = None
+        cross_validated = final = None
         if self.objective.recognizer.movement is not None:
             # A resumed run has only the weights of its classifier.
             fitted = self.movement or fit_movement(self.prepared)
             cross_validated = left_out_clips(fitted, self.prepared)
+            if len(self.prepared.held_out):
+                # The held-out clips have chosen the epoch; now they are training clips like the others.
+                final = fit_movement(self.prepared.with_all_clips())
         for name in (run_folder.BEST, run_folder.LAST):
-            complete_confidence(run_folder.saved(folder, name), self.prepared, self.objective, loop, cross_validated)
+            path = run_folder.saved(folder, name)
+            # A longer training that continues from the last weights chooses its best epoch on the held-out clips.
+            last = final if name == run_folder.BEST else None
+            complete_file(path, self.prepared, self.objective, loop, cross_validated=cross_validated, final=last)
 
     def facts(self, position: Position) -> dict[str, Any]:
         # Phase of the most recent step: at the start of an epoch, that of the previous epoch.

@@ -86,6 +86,29 @@ def test_confidence_is_fitted_on_training_clips_that_the_classifier_left_out(run
 
 
 @pytest.mark.slow
+def test_the_classifier_of_a_finished_run_knows_the_held_out_clips(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, clips=32, holdout=0.3)
+    folder = train(settings)
+    prepared = prepare(runs.load_run(folder).settings)
+    every = prepared.with_all_clips()
+    assert len(prepared.held_out) and sorted([*prepared.training, *prepared.held_out]) == list(every.training)
+    expected = {"best": every, "last": prepared}
+    for which in ("best", "last"):
+        # A longer training, which continues from the last weights, chooses its best epoch on the held-out clips.
+        trained = runs.load_run(folder, which)
+        ridge, movement = fit_movement(expected[which]), trained.recognizer.movement
+        assert movement is not None and trained.confidence.clips == len(every.training)
+        np.testing.assert_allclose(movement.centres, ridge.centres, rtol=1e-6)
+        np.testing.assert_allclose(movement.coefficients, ridge.coefficients, rtol=1e-6)
+    longer = settings.training.model_copy(update={"phase2_epochs": 2})
+    train(settings.model_copy(update={"training": longer}), resume=folder)
+    assert runs.load_run(folder, "last").epoch == 3
+    movement = runs.load_run(folder).recognizer.movement
+    assert movement is not None
+    np.testing.assert_allclose(movement.centres, fit_movement(every).centres, rtol=1e-6)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_exported_recognizers_give_the_joint_probabilities(run: Path, backend: str) -> None:
     pytest.importorskip(backend)
