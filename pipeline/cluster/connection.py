@@ -1,5 +1,6 @@
 """The connection to a Ray cluster, and how many actors its nodes have room for."""
 
+import gc
 import logging
 import os
 import signal
@@ -119,6 +120,9 @@ def connected(options: ClusterOptions) -> Iterator[None]:
         if ours:
             with suppress(Exception):
                 ray.shutdown()
+            # Now, because connections in reference cycles crash a forked process in which they end, such as one that
+            # reads clips for a training.
+            gc.collect()
 
 
 def _runs_here() -> bool:

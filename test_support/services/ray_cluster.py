@@ -1,5 +1,6 @@
 """A Ray cluster on this machine for tests: a head without cores, and three nodes with one core each."""
 
+import gc
 import os
 import tempfile
 import traceback
@@ -49,6 +50,8 @@ def small_cluster() -> Iterator[Any]:
             # A test may have killed some of its processes.
             if made is not None:
                 made.shutdown()
+        # As in `connected`.
+        gc.collect()
         cache.cleanup()
         os.environ.clear()
         os.environ.update(before)
