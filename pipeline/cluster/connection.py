@@ -82,9 +82,7 @@ def connected(options: ClusterOptions) -> Iterator[None]:
     """
     for name in (UV_RUN, USAGE_STATISTICS):
         os.environ.setdefault(name, "0")
-    address = options.address
-    if address is None and not os.environ.get("RAY_ADDRESS") and not _runs_here():
-        address = "local"
+    address = _local_or_given(options.address)
     if address == "local":
         # Ray makes the token. A cluster that exists has its own mode, which the user has to set here, too.
         os.environ.setdefault(AUTHENTICATION, "token")
@@ -123,6 +121,19 @@ def connected(options: ClusterOptions) -> Iterator[None]:
             # Now, because connections in reference cycles crash a forked process in which they end, such as one that
             # reads clips for a training.
             gc.collect()
+
+
+def _local_or_given(address: str | None) -> str | None:
+    """Returns "local" if Ray would start a cluster, otherwise the address that it was given.
+
+    Args:
+        address: See `ClusterOptions`.
+    """
+    variable = os.environ.get("RAY_ADDRESS", "")
+    # Ray prefers the variable to the argument "auto", too.
+    if address in (None, "auto") and variable == "local":
+        return variable
+    return "local" if address is None and not variable and not _runs_here() else address
 
 
 def _runs_here() -> bool:

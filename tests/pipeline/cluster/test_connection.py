@@ -87,7 +87,16 @@ def test_the_environment_of_uv_run_is_not_sent_to_every_worker_unless_the_user_a
 def test_a_cluster_that_the_command_starts_asks_for_a_token(begun, tmp_path, monkeypatch):
     """One that exists has its own mode."""
     monkeypatch.setattr(connection, "PROCESSES", tmp_path)
-    for given, variable in ((None, None), ("local", None), ("auto", None), (None, "10.0.0.1:6379"), ("local", "set")):
+    for given, variable in (
+        (None, None),
+        ("local", None),
+        (None, "local"),
+        ("auto", "local"),
+        (None, "auto"),
+        ("auto", None),
+        (None, "10.0.0.1:6379"),
+        ("local", "set"),
+    ):
         monkeypatch.delenv(AUTHENTICATION, raising=False)
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
         if variable == "set":
@@ -97,8 +106,8 @@ def test_a_cluster_that_the_command_starts_asks_for_a_token(begun, tmp_path, mon
         with connected(ClusterOptions(address=given)):
             pass
     assert [(address, variables.get(AUTHENTICATION)) for address, variables in begun] == [
-        ("local", "token"),
-        ("local", "token"),
+        *[("local", "token")] * 4,
+        (None, None),
         ("auto", None),
         (None, None),
         ("local", "disabled"),
