@@ -97,8 +97,8 @@ class _VideoLog:
 
     def __init__(self, folder: Path, shard: tuple[int, int] | None = None) -> None:
         self.path = folder / (f"{self.name}.jsonl" if shard is None else f"{self.name}.{shard[0]}-of-{shard[1]}.jsonl")
-        # A run without shards takes over the files of the shards.
-        self._older = sorted(folder.glob(f"{self.name}.*-of-*.jsonl")) if shard is None else []
+        # A run without shards settles entries of shards, too; these files belong to runs that may still be working.
+        self._of_shards = sorted(folder.glob(f"{self.name}.*-of-*.jsonl")) if shard is None else []
         self._entries: dict[str, Any] = {}
 
     def add(self, file: str, entry: Any) -> None:
@@ -122,29 +122,29 @@ class _VideoLog:
     def settle(self, tried: Collection[str], below: Path | None = None) -> None:
         """Rewrites the file with the entries of this run, and earlier ones of files that this run did not process.
 
+        A run without shards also removes the entries of files that it processed from the logs of shards.
+
         Args:
             tried: Names of the processed files, as in the log.
             below: Folder in which every file was processed.
         """
-        with held(self.path):
-            self._settle(tried, below)
-        for path in self._older:
-            path.unlink(missing_ok=True)
+        self._rewrite(self.path, tried, below, self._entries)
+        for path in self._of_shards:
+            self._rewrite(path, tried, below, {})
 
-    def _settle(self, tried: Collection[str], below: Path | None) -> None:
-        earlier: dict[str, Any] = {}
-        for path in (*self._older, self.path):
-            earlier |= _read(path, self.field)
-        kept = {
-            file: entry
-            for file, entry in earlier.items()
-            if file not in tried and not (below is not None and Path(file).is_relative_to(below))
-        } | self._entries
-        if kept:
-            with atomic_write(self.path) as file:
-                file.write("".join(_line(name, self.field, kept[name]) for name in sorted(kept)).encode())
-        else:
-            self.path.unlink(missing_ok=True)
+    def _rewrite(self, path: Path, tried: Collection[str], below: Path | None, added: dict[str, Any]) -> None:
+        """Removes entries of processed files from a log, and adds others; removes a log without entries."""
+        with held(path):
+            kept = {
+                file: entry
+                for file, entry in _read(path, self.field).items()
+                if file not in tried and not (below is not None and Path(file).is_relative_to(below))
+            } | added
+            if kept:
+                with atomic_write(path) as file:
+                    file.write("".join(_line(name, self.field, kept[name]) for name in sorted(kept)).encode())
+            else:
+                path.unlink(missing_ok=True)
 
 
 class ErrorLog(_VideoLog):

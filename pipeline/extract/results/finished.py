@@ -8,7 +8,9 @@ missing, damaged or outdated: such videos are compared again.
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import time_ns
@@ -17,6 +19,7 @@ from typing import IO, Any
 from pipeline.extract.ledger import source_digest
 from pipeline.extract.plan import ExtractionPlan, nobody_labelled, notes_of
 from pipeline.inputs.videos import Source
+from pose_extraction.file_locks import lock
 from pose_extraction.files import atomic_write
 
 # Nanoseconds for which a video must not have changed. A later change could have the same time on coarse clocks.
@@ -138,6 +141,8 @@ class FinishedLog:
         # Its own last, whose lines replace those of others.
         others = [path for path in sorted(folder.glob(f"{_NAME}*.jsonl")) if path != self.path]
         self._others = others if shard is None else []
+        # Bytes of each file when it was read.
+        self._sizes: dict[Path, int] = {}
         # As text: a million parsed lines would take gigabytes.
         self._lines: dict[str, str] = {}
         self._count = 0
@@ -184,7 +189,7 @@ class FinishedLog:
             self.forget(name)
 
     def close(self) -> None:
-        """Closes the file; rewrites it if most of its lines are outdated."""
+        """Closes the file; rewrites it if most of its lines are outdated, and then replaces those of idle shards."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -194,11 +199,24 @@ class FinishedLog:
             with atomic_write(self.path) as file:
                 for line in self._lines.values():
                     file.write(f"{line}\n".encode())
-            for path in self._others:
-                path.unlink(missing_ok=True)
-            self._others, self._count = [], len(self._lines)
+            self._others = [path for path in self._others if not self._was_removed(path)]
+            self._count = len(self._lines)
         except OSError as error:
             self._give_up(error)
+
+    def _was_removed(self, path: Path) -> bool:
+        """Removes the file of a shard, unless the shard is working or has added lines; returns whether it is gone."""
+        try:
+            with path.open("r+b") as file:
+                lock(file, wait=False)
+                if os.fstat(file.fileno()).st_size != self._sizes.get(path):
+                    return False
+                path.unlink()
+        except FileNotFoundError:
+            return True
+        except BlockingIOError:
+            return False
+        return True
 
     def _append(self, line: str) -> None:
         if not self._works:
@@ -206,6 +224,9 @@ class FinishedLog:
         try:
             if self._file is None:
                 self._file = self.path.open("a", encoding="utf-8")
+                # Tells runs without shards that this one is working. Another run of the same shard does no harm.
+                with suppress(BlockingIOError):
+                    lock(self._file, wait=False)
                 # A kill may have left the last line incomplete.
                 self._file.write("\n")
             self._file.write(f"{line}\n")
@@ -222,6 +243,7 @@ class FinishedLog:
     def _read(self, path: Path) -> None:
         try:
             with path.open(encoding="utf-8", errors="replace") as lines:
+                self._sizes[path] = os.fstat(lines.fileno()).st_size
                 for line in lines:
                     self._take(line.rstrip("\n"), path)
         except FileNotFoundError:

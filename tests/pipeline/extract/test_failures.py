@@ -24,6 +24,7 @@ from pipeline.datasets.relabel import relabel
 from pipeline.datasets.statistics import statistics_of
 from pipeline.extract import ledger
 from pipeline.extract.ledger import ErrorLog
+from pipeline.extract.results.finished import Finished, FinishedLog
 from pipeline.extract.workflow import Share
 from pose_extraction.errors import AnnotationError
 from test_support.networks.made_runs import SIZE, all_files, identities
@@ -211,6 +212,38 @@ def test_a_run_without_shards_takes_over_the_errors_of_shards(run, odd_videos, t
     run(videos, tmp_path / "out")
     (errors,) = (tmp_path / "out" / "tiny_pose").glob("errors*")
     assert [json.loads(line)["file"] for line in errors.read_text().splitlines()] == ["text.avi"]
+
+
+def test_a_run_without_shards_leaves_what_it_did_not_settle_to_the_shards(tmp_path):
+    """A shard that is still working finds its own entries, and removes them when they are no longer true."""
+    shard = ErrorLog(tmp_path, (1, 2))
+    for name in ("a.mp4", "b.mp4"):
+        shard.add(name, "broken")
+    ErrorLog(tmp_path).settle({"a.mp4"})
+    assert [json.loads(line)["file"] for line in shard.path.read_text().splitlines()] == ["b.mp4"]
+    ErrorLog(tmp_path, (1, 2)).settle({"b.mp4"})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_shards_takes_over_what_shards_know_only_when_they_have_ended(tmp_path):
+    def lasting(number: int) -> Finished:
+        return Finished("1-2", f"{number}-4", "digest", "/a.mp4", "labels")
+
+    working, ended = FinishedLog(tmp_path, (1, 2)), FinishedLog(tmp_path, (2, 2))
+    ended.add("c", lasting(1))
+    ended.close()
+    working.add("a", lasting(2))
+    whole = FinishedLog(tmp_path)
+    working.add("b", lasting(3))
+    whole.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".finished.1-of-2.jsonl", ".finished.jsonl"]
+    working.close()
+    # Until its lines have been read.
+    whole.close()
+    again = FinishedLog(tmp_path)
+    again.close()
+    assert [path.name for path in tmp_path.iterdir()] == [".finished.jsonl"]
+    assert [FinishedLog(tmp_path).get(name) for name in "abc"] == [lasting(2), lasting(3), lasting(1)]
 
 
 def test_an_incomplete_line_does_not_hide_the_others(tmp_path):
