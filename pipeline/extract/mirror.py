@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from pose_extraction.cache import default_cache_dir
 from pose_extraction.errors import SkelpipeError
+from pose_extraction.file_locks import lock
 from pose_extraction.files import atomic_write
 from pose_extraction.queues import map_ahead
 from pose_extraction.remote import RemoteFile, below, exists, fetch, list_folder, remove, store
 
 # File in the local copy with what is known to be the same at the URL.
 _KNOWN = ".known.json"
+# The same for what was stored since: a line for each file, which each process of this machine adds.
+_PUSHED = ".pushed.jsonl"
 # Number of files that are fetched at once: most are small, and the answer of the storage takes longer than the file.
 FETCHES_AT_ONCE = 8
 # Overlays are large, and nothing reads them again.
@@ -46,12 +49,29 @@ class Mirror:
         return Mirror(self.url, _local_copy(self.folder.name, self.url))
 
     def push(self, path: Path, on_chunk: Callable[[], None] = lambda: None) -> None:
-        """Stores a file at the URL; see `store`.
+        """Stores a file at the URL, and remembers it, so that `pull` need not fetch it again; see `store`.
 
         Raises:
             SkelpipeError: It cannot be written.
         """
-        store(path, self.url_of(path), on_chunk)
+        url = self.url_of(path)
+        store(path, url, on_chunk)
+        if path.suffix in _NOT_FETCHED:
+            return
+        with suppress(SkelpipeError):
+            for one in list_folder(url):
+                if one.relative == path.name:
+                    self._remember(path, one)
+
+    def _remember(self, path: Path, stored: RemoteFile) -> None:
+        """Notes that a file is the same at the URL. Another size means that another machine has replaced it since."""
+        state = _state(stored, path)
+        if stored.size and state[1:2] != [stored.size]:
+            return
+        line = json.dumps({"file": path.relative_to(self.folder).as_posix(), "state": state})
+        with (self.folder / _PUSHED).open("a", encoding="utf-8") as lines:
+            lock(lines)
+            lines.write(f"{line}\n")
 
     def remove(self, path: Path) -> None:
         """Removes a file at the URL, if there is one.
@@ -80,7 +100,7 @@ class Mirror:
         """
         probe = self.folder / ".writable"
         probe.touch()
-        self.push(probe)
+        store(probe, self.url_of(probe))
         self.remove(probe)
 
     def pull(self, name: str) -> None:
@@ -92,7 +112,7 @@ class Mirror:
         Raises:
             SkelpipeError: The storage cannot be read.
         """
-        known = self._known()
+        known = self._known() | self._pushed()
         files = self._stored(name)
 
         def copied(relative: str) -> list[str | int]:
@@ -106,10 +126,11 @@ class Mirror:
             known |= dict(zip(wanted, found, strict=True))
         for path in list(self.folder.rglob("*")):
             relative = path.relative_to(self.folder).as_posix()
-            if path.is_file() and relative != _KNOWN and relative not in files and _belongs(relative, name):
+            if path.is_file() and relative not in files and _belongs(relative, name):
                 path.unlink()
         with atomic_write(self.folder / _KNOWN) as file:
             file.write(json.dumps({key: value for key, value in known.items() if key in files}).encode())
+        (self.folder / _PUSHED).unlink(missing_ok=True)
 
     def push_changed(self, paths: list[Path], since: dict[Path, tuple[int, int]]) -> None:
         """Stores those of some files that have changed, and removes those that are gone.
@@ -141,6 +162,19 @@ class Mirror:
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
+
+    def _pushed(self) -> dict[str, list[str | int]]:
+        """What this machine has stored since the last `pull`. A kill can leave an incomplete line, which is skipped."""
+        try:
+            lines = (self.folder / _PUSHED).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return {}
+        found: dict[str, list[str | int]] = {}
+        for line in lines:
+            with suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                found[entry["file"]] = entry["state"]
+        return found
 
 
 def mirror_of(url: str, shard: tuple[int, int] | None) -> Mirror:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.extract.mirror import Mirror, mirror_of
 from pipeline.extract.share import Share
 from pipeline.inputs.copies import MOST_KEPT, Copies
 from pipeline.inputs.videos import Source
@@ -92,6 +93,29 @@ def test_a_bucket_gives_the_skeletons_of_a_folder_and_is_resumed(run, bucket, me
     memory.rm(lost)
     repaired = run(bucket, "memory://bucket/out")
     assert (repaired.report.done, repaired.report.skipped) == (1, 3) and memory.exists(lost)
+
+
+def test_what_this_machine_has_stored_is_not_fetched_again_and_what_others_have_stored_is(memory, tmp_path):
+    ours, theirs = mirror_of("memory://bucket/out", None), Mirror("memory://bucket/out", tmp_path)
+    path = ours.folder / "net" / "a.pkl"
+    path.parent.mkdir()
+    path.write_bytes(b"first")
+    ours.push(path)
+    before = path.stat()
+    ours.pull("net")
+    ours.pull("net")
+    # A fetched file is a new one.
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    other = tmp_path / "net" / "a.pkl"
+    other.parent.mkdir()
+    other.write_bytes(b"other")
+    theirs.push(other)
+    ours.pull("net")
+    assert path.read_bytes() == b"other"
+    theirs.push(other)
+    memory.pipe("/bucket/out/net/a.pkl", b"third")
+    theirs.pull("net")
+    assert other.read_bytes() == b"third"
 
 
 def copies() -> list[Path]:
