@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from pose_extraction.engines.image_batches import Images, joined
 from pose_extraction.networks.detection import Detections, PersonDetector
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.oks import box_iou
@@ -232,7 +233,7 @@ class _Batch:
         outputs: Output of the network; empty before that.
     """
 
-    images: np.ndarray
+    images: Images
     center: np.ndarray
     scale: np.ndarray
     outputs: list[np.ndarray] = field(default_factory=list)
@@ -283,12 +284,12 @@ def _cut(
     frames: Iterable[tuple[Video, Frame | None, Detections | None]], estimator: TopdownEstimator, times: StageTimes
 ) -> Generator[_Step[Video], None, None]:
     """Cut the persons out of frames, whose pixels are not needed after that."""
-    cut: deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = deque()
+    cut: deque[tuple[Images, np.ndarray, np.ndarray]] = deque()
 
     def batch() -> _Batch:
         persons = [cut.popleft() for _ in range(min(len(cut), estimator.persons_per_batch))]
-        images, center, scale = (np.stack(parts) for parts in zip(*persons, strict=True))
-        return _Batch(images, center, scale)
+        images, center, scale = zip(*persons, strict=True)
+        return _Batch(joined([image[None] for image in images]), np.stack(center), np.stack(scale))
 
     no_persons = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
     for video, frame, detections in frames:

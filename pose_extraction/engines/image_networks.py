@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pose_extraction.engines.engine import Engine
+from pose_extraction.engines.image_batches import Images, on_device, padded
 from pose_extraction.engines.openvino_core import openvino_core
 from pose_extraction.engines.runtimes import Runner, onnx_runner, openvino_runner, torch_device, torch_dtype
 from pose_extraction.errors import BackendError, WeightsError
@@ -48,7 +49,7 @@ class ImageNetwork(Protocol):
     """A network for images with a fixed maximum batch size.
 
     Calling it with uint8 images (N, H, W, 3) in BGR, N <= `batch_size`, returns one float32 array of length N per
-    output.
+    output. A torch network takes tensors that are on its device, too.
     """
 
     batch_size: int
@@ -188,15 +189,6 @@ def _set_batch(model: Any, batch_size: int) -> None:
     model.validate_nodes_and_infer_types()
 
 
-def _padded(images: np.ndarray, batch_size: int) -> np.ndarray:
-    if len(images) > batch_size:
-        raise ValueError(f"batch of {len(images)} images exceeds the network's batch size of {batch_size}")
-    if len(images) == batch_size:
-        return images
-    padding = np.zeros((batch_size - len(images), *images.shape[1:]), images.dtype)
-    return np.concatenate([images, padding])
-
-
 class _TorchNetwork:
     def __init__(self, network: Any, engine: Engine, batch_size: int) -> None:
         import torch
@@ -210,14 +202,14 @@ class _TorchNetwork:
         network.module.to(network.dtype)
         self._network = network.to(self._device).to(memory_format=torch.channels_last)
 
-    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, images: Images) -> list[np.ndarray]:
         import torch
 
-        padded = _padded(images, self.batch_size)
+        full = padded(images, self.batch_size)
         while True:
             try:
                 parts = [
-                    self._run(padded[first : first + self._together])
+                    self._run(full[first : first + self._together])
                     for first in range(0, max(len(images), 1), self._together)
                 ]
             except torch.OutOfMemoryError as error:
@@ -240,16 +232,11 @@ class _TorchNetwork:
                 self._together,
             )
 
-    def _run(self, images: np.ndarray) -> list[np.ndarray]:
+    def _run(self, images: Images) -> list[np.ndarray]:
         import torch
 
-        batch = torch.from_numpy(np.ascontiguousarray(_padded(images, self._together)))
         with torch.inference_mode():
-            if self._device.type == "cuda":
-                # Pinned memory uses the current device, and each thread has its own. Without this, every process opens
-                # a context on the first GPU.
-                torch.cuda.set_device(self._device)
-                batch = batch.pin_memory().to(self._device, non_blocking=True)
+            batch = on_device(padded(images, self._together), self._device)
             return [output[: len(images)].float().cpu().numpy() for output in self._network(batch)]
 
     def _empty_cache(self) -> None:
@@ -265,7 +252,7 @@ class _RunnerNetwork:
         self._run = run
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        return [output[: len(images)] for output in self._run([_padded(images, self.batch_size)])]
+        return [output[: len(images)] for output in self._run([padded(images, self.batch_size)])]
 
 
 def _normalising_model(

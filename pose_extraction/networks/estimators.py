@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_tflite, from_torch
+from pose_extraction.engines.runtimes import torch_device
+from pose_extraction.engines.warping import DeviceWarp, warp_in_memory
 from pose_extraction.networks import model_zoo
 from pose_extraction.networks.blazepose import wheel_files
 from pose_extraction.networks.blazepose.estimator import BlazePoseDetector, BlazePoseEstimator
@@ -56,7 +58,10 @@ def load_estimator(
         return _load_blazepose(identity, options)
     network, normalisation, spec = topdown_network(identity)
     runner = from_torch(network, normalisation, engine, input_size=spec.input_size, batch_size=batch_size)
-    return TopdownEstimator(runner, spec, flip_test=options.flip_test)
+    # Where it runs on a CPU, OpenCV is faster.
+    on_gpu = engine.backend == "torch" and not engine.on_cpu
+    warp = DeviceWarp(torch_device(engine)) if on_gpu else warp_in_memory
+    return TopdownEstimator(runner, spec, flip_test=options.flip_test, warp=warp)
 
 
 def topdown_network(identity: NetworkIdentity) -> "tuple[torch.nn.Module, Normalisation, TopdownSpec]":
