@@ -27,6 +27,7 @@ class ExtractOptions(TypedDict, total=False):
         end: End time in each video in seconds.
         fps: Frames per second of raw streams and folders of images.
         stream: Number of the video stream, counted from 0; by default the one marked as default in the file.
+        decoder: "cpu", or "cuda" to decode on the GPU where it gives the same frames.
         workers: Videos decoded in parallel per device.
         chunk: Length in seconds of the pieces in which long videos are processed; None for whole videos.
         engine: "local" for this machine, or "ray" for a Ray cluster.
@@ -53,6 +54,7 @@ class ExtractOptions(TypedDict, total=False):
     end: float | None
     fps: float | None
     stream: int | None
+    decoder: Literal["cpu", "cuda"]
     workers: Literal["auto"] | int
     chunk: float | None
     engine: Literal["local", "ray"]

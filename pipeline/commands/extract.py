@@ -215,6 +215,14 @@ def extract(
             rich_help_panel=SPEED,
         ),
     ] = defaults.CHUNK,
+    decoder: Annotated[
+        str,
+        typer.Option(
+            metavar="cpu|cuda",
+            help="What decodes videos; cuda: the GPU, where it gives the same frames.",
+            rich_help_panel=SPEED,
+        ),
+    ] = defaults.DECODER,
     workers: Annotated[
         str,
         typer.Option(metavar="auto|N", help="Videos decoded in parallel per device.", rich_help_panel=SPEED),

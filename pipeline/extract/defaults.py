@@ -23,5 +23,6 @@ SMOOTH: Final = False
 STRIDE: Final = 1
 CHUNK: Final = None
 OVERLAY: Final = False
+DECODER: Final = "cpu"
 WORKERS: Final = "auto"
 ENGINE: Final = "local"

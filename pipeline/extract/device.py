@@ -57,36 +57,13 @@ def run_device(
     """
     extractor = extractor or open_extractor(plan, detector=detector)
     copies = Copies()
-
-    def jobs() -> Iterator[ExtractionJob]:
-        for one in work:
-            piece = one if isinstance(one, Piece) else None
-            source = one.source if isinstance(one, Piece) else one
-            start, end = plan.span_of(source) if piece is None else (piece.start, piece.end)
-            digest, state = _identity(plan, source) if piece is None else (piece.digest, piece.state)
-            yield ExtractionJob(
-                path=copies.place_of(source),
-                start=start,
-                end=end,
-                stride=plan.settings.stride,
-                fps=plan.settings.fps,
-                stream=plan.settings.stream,
-                source=source,
-                digest=digest,
-                state=state,
-                copies=copies,
-                on_copy=on_copy,
-                draws=plan.settings.overlay,
-                piece=piece,
-            )
-
     open_videos: dict[ExtractionJob, RawPoses] = {}
     finishing: deque[Future[Outcome]] = deque()
     interrupted = Event()
     with (
         closing(copies),
         ThreadPoolExecutor(1, thread_name_prefix="finish") as pool,
-        closing(extractor.frames(jobs())) as frames,
+        closing(extractor.frames(_jobs(plan, work, copies, on_copy))) as frames,
     ):
         try:
             for job, poses in frames:
@@ -108,6 +85,33 @@ def run_device(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return extractor
+
+
+def _jobs(
+    plan: ExtractionPlan, work: Iterable[Work], copies: Copies, on_copy: Callable[[], None]
+) -> Iterator[ExtractionJob]:
+    """Yields what is decoded for each video or piece; arguments as `run_device`."""
+    for one in work:
+        piece = one if isinstance(one, Piece) else None
+        source = one.source if isinstance(one, Piece) else one
+        start, end = plan.span_of(source) if piece is None else (piece.start, piece.end)
+        digest, state = _identity(plan, source) if piece is None else (piece.digest, piece.state)
+        yield ExtractionJob(
+            path=copies.place_of(source),
+            start=start,
+            end=end,
+            stride=plan.settings.stride,
+            fps=plan.settings.fps,
+            stream=plan.settings.stream,
+            gpu=plan.decoding_gpu(),
+            source=source,
+            digest=digest,
+            state=state,
+            copies=copies,
+            on_copy=on_copy,
+            draws=plan.settings.overlay,
+            piece=piece,
+        )
 
 
 def _identity(plan: ExtractionPlan, source: Source) -> tuple[str | None, str | None]:

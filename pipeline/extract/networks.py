@@ -7,7 +7,9 @@ from rich.console import Console
 
 from pipeline.extract.settings import ExtractSettings
 from pipeline.reporting.progress import download_progress
+from pose_extraction.engines.devices import cuda_count
 from pose_extraction.engines.engine import Engine, resolve_engine
+from pose_extraction.errors import BackendError
 from pose_extraction.networks import model_zoo
 from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.identity import NetworkIdentity, NetworkOptions, identify, with_supported_backend
@@ -27,7 +29,13 @@ def identify_networks(
 
     Returns:
         Estimator and detector; the detector is None for an estimator that detects persons itself.
+
+    Raises:
+        BackendError: A device is missing.
+        WeightsError: Weights cannot be downloaded.
     """
+    if settings.decoder == "cuda" and not cuda_count():
+        raise BackendError("--decoder cuda: this machine has no CUDA device; use --decoder cpu")
 
     def find(kind: str, name: str, checkpoint: str | None) -> NetworkIdentity:
         engine = Engine(devices[0], settings.backend, settings.precision)

@@ -73,6 +73,13 @@ class ExtractionPlan:
             cleaning=CleaningSettings(smooth=settings.smooth),
         )
 
+    def decoding_gpu(self) -> str | None:
+        """CUDA device that decodes videos, that of the networks if they use one; None for the CPU."""
+        if self.settings.decoder == "cpu":
+            return None
+        engine = self.estimator.engine
+        return "cuda:0" if engine.on_cpu else engine.device
+
     def file_of(self, source: Source) -> Path:
         # Not with_suffix: an id may contain a dot.
         return self.folder / f"{source.frame_dir}.pkl"

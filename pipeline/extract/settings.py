@@ -44,6 +44,7 @@ class ExtractSettings(BaseModel):
     stream: int | None = Field(None, ge=0)
     chunk: float | None = Field(defaults.CHUNK, gt=0)
     overlay: bool = defaults.OVERLAY
+    decoder: Literal["cpu", "cuda"] = defaults.DECODER
     workers: Literal["auto"] | AtLeastOne = defaults.WORKERS
 
     @model_validator(mode="after")
@@ -64,6 +65,9 @@ class ExtractSettings(BaseModel):
         own = {name: getattr(self, name) for name in (*SHAPING, "start", "end", "fps", "stream")}
         if not is_blazepose(self.estimator) and not is_blazepose(self.detector):
             del own["tiles"]
+        if self.decoder != "cpu":
+            # Damaged videos may give other frames.
+            own["decoder"] = self.decoder
         return own | {"detection_threshold": self.score_threshold}
 
 

@@ -34,6 +34,7 @@ class VideoJob:
         stride: Every `stride`-th frame is decoded.
         fps: Frames per second of a folder of images or a raw stream; see `VideoReader`.
         stream: Number of the video stream; None for the default one.
+        gpu: CUDA device that decodes; None for the CPU. See `VideoReader`.
         info: Properties of the video, set when the first frame is decoded.
         problems: Notes on what is missing from the video and what was assumed; complete at the end of the video.
         error: Why nothing could be decoded; None on success.
@@ -46,6 +47,7 @@ class VideoJob:
     stride: int = 1
     fps: float | None = None
     stream: int | None = None
+    gpu: str | None = None
     info: VideoInfo | None = None
     problems: list[str] = field(default_factory=list)
     error: str | None = None
@@ -109,7 +111,15 @@ def _read(job: Job, waiting: BoundedQueue[tuple[Job, Frame | None]]) -> bool:
     started = perf_counter()
     try:
         job.prepare()
-        reading = VideoReader(job.path, start=job.start, end=job.end, stride=job.stride, fps=job.fps, stream=job.stream)
+        reading = VideoReader(
+            job.path,
+            start=job.start,
+            end=job.end,
+            stride=job.stride,
+            fps=job.fps,
+            stream=job.stream,
+            gpu=job.gpu,
+        )
         with reading as reader:
             job.info = reader.info
             job.problems = reader.problems

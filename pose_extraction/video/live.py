@@ -21,8 +21,7 @@ from pose_extraction.video.addresses import camera_of
 from pose_extraction.video.clock import FrameClock
 from pose_extraction.video.colour import FrameConverter, display_matrix, rotation_of
 from pose_extraction.video.notes import Note
-from pose_extraction.video.opening import FORMATS, MAX_PIXELS, choose_stream
-from pose_extraction.video.pixel_aspect import pixel_aspect_of
+from pose_extraction.video.opening import FORMATS, MAX_PIXELS, choose_stream, pixel_aspect_of
 from pose_extraction.video.reader import Frame, VideoInfo
 from pose_extraction.video.stream import MAX_CONSECUTIVE_ERRORS
 

@@ -1,4 +1,4 @@
-"""Open a video file safely, and choose one of its video streams.
+"""Open a video file safely, choose one of its video streams, and read the shape of its pixels.
 
 Files are untrusted: only demuxers of video files are allowed (no playlists, which open other files and addresses), and
 sizes are limited.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import av.error
+from av.codec.hwaccel import HWAccel
 from av.stream import Disposition
 
 from pose_extraction.errors import VideoError
@@ -23,17 +24,22 @@ FORMATS = (
 )
 # Twice 8K: a damaged header can request more memory than is available.
 MAX_PIXELS = 2 * 7680 * 4320
+# Pixels that are this much wider than high, or higher than wide, are a damaged header.
+MOST_ASPECT = 4.0
+# Smaller differences from square are rounding by an encoder, which fits an odd size to a common display size.
+ROUNDING = 0.01
 # A week at 30 frames per second; FFmpeg's index of so many has 700 MB.
 MAX_SAMPLES = 20_000_000
 # Pictures in a file that are not its video: covers, and previews of the video.
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
-def open_container(path: Path) -> "av.container.InputContainer":
+def open_container(path: Path, hwaccel: HWAccel | None = None) -> "av.container.InputContainer":
     """Open a video file.
 
     Args:
         path: Regular file.
+        hwaccel: Where FFmpeg decodes it; None for the CPU.
 
     Raises:
         VideoError: It is not a video that can be read.
@@ -55,6 +61,7 @@ def open_container(path: Path) -> "av.container.InputContainer":
             source,
             options={"format_whitelist": FORMATS, "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)},
             metadata_errors="replace",
+            hwaccel=hwaccel,
         )
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError(f"{path}: {explain_unreadable(path, error)}") from error
@@ -116,6 +123,25 @@ def _no_decoder(stream: av.VideoStream, place: object) -> str:
     tag = "".join(letter for letter in str(getattr(stream, "codec_tag", "")) if letter.isprintable())
     name = f"the video codec {tag}" if tag.strip() else "its video codec"
     return f"{place}: no decoder for {name}; convert it to h264 first"
+
+
+def pixel_aspect_of(stream: av.VideoStream) -> tuple[float, list[Note]]:
+    """Return the width of a stored pixel divided by its height, and a note if the value in the header is not plausible.
+
+    Args:
+        stream: The stream; its container precedes its codec.
+    """
+    ratio = stream.sample_aspect_ratio
+    if not ratio:
+        return 1.0, []
+    aspect = float(ratio)
+    if abs(aspect - 1) < ROUNDING:
+        return 1.0, []
+    stored = stream.codec_context.width * stream.codec_context.height
+    if 1 / MOST_ASPECT <= aspect <= MOST_ASPECT and stored * aspect <= MAX_PIXELS:
+        return aspect, []
+    kind = "pixels of an implausible shape; taken as square"
+    return 1.0, [Note(f"pixels of an implausible shape, {ratio.numerator}:{ratio.denominator}; taken as square", kind)]
 
 
 def explain_unreadable(path: Path, error: Exception) -> str:

@@ -74,6 +74,8 @@ class VideoReader:
             images, and the rate in its header for a raw stream.
         stream: Number of the video stream, counted from 0, without covers; None for the default one.
         threads: Number of decoder threads; 0 selects it by the number of CPUs.
+        gpu: CUDA device that decodes a file, such as "cuda:0", where it gives the same frames; a note in `problems`
+            says where it does not, and the CPU decodes. None: the CPU.
 
     Raises:
         VideoError: The source provides no frames. The message names the file, the cause and the remedy.
@@ -90,6 +92,7 @@ class VideoReader:
         fps: float | None = None,
         stream: int | None = None,
         threads: int = 0,
+        gpu: str | None = None,
     ) -> None:
         if (
             stride < 1
@@ -107,7 +110,7 @@ class VideoReader:
         self._start = start or 0.0
         self._end = end
         self._stride = stride
-        self._stream = self._open(fps, stream, threads)
+        self._stream = self._open(fps, stream, threads, gpu)
         try:
             self._pictures, first = self._peek()
             image = first.image()
@@ -124,7 +127,7 @@ class VideoReader:
             pixel_aspect=self._stream.pixel_aspect,
         )
 
-    def _open(self, fps: float | None, stream: int | None, threads: int) -> VideoStream | ImageFolder:
+    def _open(self, fps: float | None, stream: int | None, threads: int, gpu: str | None) -> VideoStream | ImageFolder:
         try:
             mode = self.source.stat().st_mode
         except OSError as error:
@@ -144,7 +147,7 @@ class VideoReader:
                 pass
         except OSError as error:
             raise VideoError(f"{self.source}: {explain_unreadable(self.source, error)}") from error
-        return VideoStream(self.source, self.problems, threads, fps=fps, number=stream)
+        return VideoStream(self.source, self.problems, threads, fps=fps, number=stream, gpu=gpu)
 
     def _peek(self) -> tuple[Iterator[Picture], Picture]:
         """Decode up to the first requested frame, so that a source without frames fails immediately."""

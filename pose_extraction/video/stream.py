@@ -10,20 +10,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import av
 import av.error
 import numpy as np
+from av.codec.hwaccel import HWAccel
 
 from pose_extraction.errors import VideoError
 from pose_extraction.video.clock import FrameClock
 from pose_extraction.video.colour import FrameConverter, display_matrix, is_quarter_turn, rotation_of
 from pose_extraction.video.completeness import Completeness
+from pose_extraction.video.gpu_decoding import GpuFrames, NotOnGpu, accelerator, refuse_unsuitable
 from pose_extraction.video.notes import Note
-from pose_extraction.video.opening import MAX_PIXELS, choose_stream, open_container
-from pose_extraction.video.pixel_aspect import pixel_aspect_of
+from pose_extraction.video.opening import MAX_PIXELS, choose_stream, open_container, pixel_aspect_of
 from pose_extraction.video.rate import rate_of
 
 # Decoding continues after damaged parts, but stops after this many consecutive packets without a frame.
@@ -64,6 +65,7 @@ class VideoStream:
         threads: Number of decoder threads; 0 selects it by the number of CPUs.
         fps: Frames per second of a raw stream; None for the rate in its header. Ignored for other files.
         number: Number of the video stream; None for the default one, see `choose_stream`.
+        gpu: CUDA device that decodes, where it can, such as "cuda:0"; None for the CPU.
 
     Raises:
         VideoError: The file cannot be decoded; the message states the reason.
@@ -77,11 +79,15 @@ class VideoStream:
         *,
         fps: float | None = None,
         number: int | None = None,
+        gpu: str | None = None,
     ) -> None:
         self._path = path
         self._problems = problems
         self._number = number
         self._threads = threads or min(os.cpu_count() or 1, MAX_THREADS)
+        self._gpu = gpu
+        # Time stamp of the key frame at which decoding began; None for the beginning of the file.
+        self._sought: int | None = None
         self._clock: FrameClock | None = None
         self._skipped = self._damaged = self._interlaced = 0
         self.last_error = ""
@@ -95,19 +101,46 @@ class VideoStream:
         self._problems += [*self._choice, *self._rate.notes, *aspect_notes, *_ignored(self._stream)]
         self.fps = self._rate.fps
         self.codec: str = self._stream.codec_context.codec.canonical_name
+        # That of a GPU's frames is known when the first one is decoded.
         self.pixel_format: str = self._stream.codec_context.pix_fmt or "unknown"
         self.claimed_frames: int = self._stream.frames
 
     def _open(self) -> None:
-        self._container = open_container(self._path)
+        if self._gpu is not None:
+            try:
+                self._open_on_gpu(self._gpu)
+            except NotOnGpu as error:
+                self._leave_gpu(error)
+            except VideoError:
+                # If it is not the GPU's fault, the CPU gives the error.
+                self._leave_gpu(NotOnGpu(f"{self._gpu} cannot be used; it may have too little free memory"))
+        if self._gpu is None:
+            self._open_with(None)
+
+    def _open_on_gpu(self, gpu: str) -> None:
+        self._open_with(accelerator(gpu))
+        try:
+            refuse_unsuitable(self._stream)
+        except NotOnGpu:
+            self._container.close()
+            raise
+
+    def _open_with(self, hwaccel: HWAccel | None) -> None:
+        self._container = open_container(self._path, hwaccel)
         try:
             self._stream, self._choice = choose_stream(self._container, self._path, self._number)
         except VideoError:
             self._container.close()
             raise
         self._stream.thread_type = "AUTO"
-        self._stream.codec_context.thread_count = self._threads
+        # The CPU has nothing to do in parallel while a GPU decodes.
+        self._stream.codec_context.thread_count = self._threads if hwaccel is None else 1
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+
+    def _leave_gpu(self, reason: NotOnGpu) -> None:
+        """Let the CPU decode from now on."""
+        self._gpu = None
+        self._problems.append(Note(f"decoded by the CPU, not the GPU: {reason}", "decoded by the CPU, not the GPU"))
 
     def close(self) -> None:
         """Close the file."""
@@ -125,7 +158,7 @@ class VideoStream:
             if first is not None and first.pts == landing.stamp:
                 frames = chain([first], frames)
             else:
-                landing = None
+                landing = self._sought = None
                 self._reopen()
                 frames = self._decoded()
         step = 1 / self.fps
@@ -211,11 +244,38 @@ class VideoStream:
         self._problems.append(Note(f"{text}: {self.last_error}", text))
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
+        """Yield the decoded frames in display order; the GPU's only as long as they are certainly those of the CPU."""
+        given = 0
+        if self._gpu is not None:
+            try:
+                frames = GpuFrames(self._stream)
+                for frame in self._decoded_once():
+                    planar = frames.planar(frame)
+                    self.pixel_format = planar.format.name
+                    yield planar
+                    given += 1
+            except NotOnGpu as error:
+                self._leave_gpu(error)
+                self._restart()
+            else:
+                return
+        yield from islice(self._decoded_once(), given, None)
+
+    def _restart(self) -> None:
+        """Begin again where decoding began."""
+        self._reopen()
+        self._completeness = Completeness(self._path, self._container, self._stream)
+        self.pixel_format = self._stream.codec_context.pix_fmt or "unknown"
+        if self._sought is not None:
+            self._container.seek(self._sought, stream=self._stream, backward=True)
+
+    def _decoded_once(self) -> Iterator[av.VideoFrame]:
         consecutive = 0
         for packet in self._packets():
             try:
                 frames = self._stream.decode(packet)
             except av.error.FFmpegError as error:
+                self._refuse_damage(error)
                 self.last_error = error.strerror or str(error)
                 self._skipped, consecutive = self._skipped + 1, consecutive + 1
                 if consecutive >= MAX_CONSECUTIVE_ERRORS:
@@ -229,8 +289,14 @@ class VideoStream:
         try:
             yield from self._stream.decode(None)
         except av.error.FFmpegError as error:
+            self._refuse_damage(error)
             self.last_error = error.strerror or str(error)
             self._skipped += 1
+
+    def _refuse_damage(self, error: av.error.FFmpegError) -> None:
+        """Leave packets that cannot be decoded to the CPU, which may repair their frames."""
+        if self._gpu is not None:
+            raise NotOnGpu(f"it is damaged ({error.strerror or error})") from error
 
     def _jump(self, start: float) -> SeekResult | None:
         """Seek to the key frame before `start` if its frame number is certain; otherwise rewind and return None.
@@ -251,6 +317,7 @@ class VideoStream:
             self.last_error = error.strerror or str(error)
             self._reopen()
             return None
+        self._sought = key
         return SeekResult(origin=stamps[0], stamp=key, index=bisect_left(stamps, key))
 
     def _stamps_until(self, start: float) -> tuple[list[int], set[int]]:

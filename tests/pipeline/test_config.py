@@ -90,6 +90,9 @@ def test_only_settings_that_affect_poses_cause_a_new_extraction():
     of_speed_and_place = {"batch_size", "chunk", "overlay", "workers"}
     # Of BlazePose alone, and parts of the identities.
     of_networks |= {"tiles", "builder"}
+    # Only another value than the default can affect poses.
+    assert ExtractSettings(decoder="cuda").shaping() == ExtractSettings().shaping() | {"decoder": "cuda"}
+    of_networks |= {"decoder"}
     # The first ones are part of the networks' identities; the others do not change results.
     shaping = set(ExtractSettings.model_fields) - of_networks - of_speed_and_place
     assert set(ExtractSettings().shaping()) == shaping

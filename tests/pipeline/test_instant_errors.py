@@ -92,6 +92,7 @@ CASES = {
     "extract clips --detector nosuch": (2, "unknown detector 'nosuch'"),
     "extract clips --estimator nosuch.onnx": (1, "ONNX file nosuch.onnx does not exist"),
     "extract clips --engine nosuch": (2, "--engine nosuch: must be local or ray"),
+    "extract clips --decoder nosuch": (2, "--decoder nosuch: must be 'cpu' or 'cuda'"),
     "extract clips --actors 3": (2, "--actors 3: is an option of a cluster; add --engine ray"),
     "extract clips --engine ray --actor-memory 0": (2, "--actor-memory 0: must be greater than 0"),
     "extract rtsp://camera/stream": (2, "only `skelpipe predict` reads streams"),

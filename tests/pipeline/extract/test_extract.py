@@ -12,6 +12,7 @@ from pipeline import extract_videos, read_skeletons
 from pipeline.datasets.merging import merge
 from pipeline.datasets.relabel import relabel
 from pipeline.extract.workflow import Share
+from pose_extraction.engines.devices import cuda_count
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.video.reader import VideoReader
 from recognition.data.clips import open_clips
@@ -394,6 +395,11 @@ def test_three_lines_of_python(networks, clips, tmp_path):
         ({"device": "auto,cpu"}, "of the same kind"),
         ({"device": "cpu,"}, "give auto, cpu"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
+        pytest.param(
+            {"decoder": "cuda"},
+            "--decoder cuda: this machine has no CUDA device; use --decoder cpu",
+            marks=pytest.mark.skipif(cuda_count() > 0, reason="there is a GPU"),
+        ),
     ],
 )
 def test_invalid_devices_are_refused(run, clips, tmp_path, settings, message):
