@@ -135,57 +135,84 @@ def detect_persons(
     Yields:
         (video, frame, detections) in order within a video, then (video, None, None).
     """
-    open_videos: dict[Video, _OpenVideo] = {}
-    keys: list[_Waiting] = []
-    # Sequences from key frame to key frame; interpolated when both ends have boxes.
-    stretches: list[list[_Waiting]] = []
-
-    def run_detector() -> None:
-        started = perf_counter()
-        for entry, (box, score) in zip(keys, detector.detect([key.frame.image for key in keys]), strict=True):
-            entry.box, entry.score = box, score
-        times.detect += perf_counter() - started
-        keys.clear()
-        for stretch in stretches:
-            _fill(stretch)
-        stretches.clear()
-
-    def make_key(opened: _OpenVideo) -> None:
-        """Make the last frame a key frame."""
-        keys.append(opened.since_key[-1])
-        stretches.append(opened.since_key)
-        opened.since_key = opened.since_key[-1:]
-
-    def release() -> Iterator[tuple[Video, Frame | None, Detections | None]]:
-        # Videos are independent: a slow video must not block the frames of the others, which would fill the memory.
-        for video, opened in list(open_videos.items()):
-            while opened.line and (entry := opened.line[0]).box is not None and entry.score is not None:
-                yield video, entry.frame, (entry.box, entry.score)
-                opened.line.popleft()
-            if opened.ended and not opened.line:
-                del open_videos[video]
-                yield video, None, None
-
+    waiting: _KeyFrames[Video] = _KeyFrames(detector, is_key, times)
     for video, frame in frames:
-        opened = open_videos.setdefault(video, _OpenVideo())
+        waiting.add(video, frame)
+        if waiting.is_full:
+            waiting.detect()
+        if waiting.is_empty:
+            yield from waiting.release()
+    waiting.detect()
+    yield from waiting.release()
+
+
+class _KeyFrames(Generic[Video]):
+    """Key frames that wait for the detector, and the frames of open videos that wait for their boxes.
+
+    Arguments as `detect_persons`.
+    """
+
+    def __init__(self, detector: PersonDetector, is_key: KeyRule, times: StageTimes) -> None:
+        self._detector, self._is_key, self._times = detector, is_key, times
+        self._videos: dict[Video, _OpenVideo] = {}
+        self._keys: list[_Waiting] = []
+        # Sequences from key frame to key frame; interpolated when both ends have boxes.
+        self._stretches: list[list[_Waiting]] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the key frames fill a batch of the detector."""
+        return len(self._keys) >= self._detector.batch_size
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._keys
+
+    def add(self, video: Video, frame: Frame | None) -> None:
+        """Take the next frame of a video; None ends it."""
+        opened = self._videos.setdefault(video, _OpenVideo())
         if frame is None:
             opened.ended = True
             # With more than one frame waiting, the last one is not a key frame yet.
             if len(opened.since_key) > 1:
-                make_key(opened)
-        else:
-            entry = _Waiting(frame)
-            opened.line.append(entry)
-            opened.since_key.append(entry)
-            if _is_key_frame([one.frame.time for one in opened.since_key], is_key):
-                make_key(opened)
-        if len(keys) >= detector.batch_size:
-            run_detector()
-        if not keys:
-            yield from release()
-    if keys:
-        run_detector()
-    yield from release()
+                self._make_key(opened)
+            return
+        entry = _Waiting(frame)
+        opened.line.append(entry)
+        opened.since_key.append(entry)
+        if _is_key_frame([one.frame.time for one in opened.since_key], self._is_key):
+            self._make_key(opened)
+
+    def _make_key(self, opened: _OpenVideo) -> None:
+        """Make the last frame a key frame."""
+        self._keys.append(opened.since_key[-1])
+        self._stretches.append(opened.since_key)
+        opened.since_key = opened.since_key[-1:]
+
+    def detect(self) -> None:
+        """Run the detector on all waiting key frames, and interpolate the boxes between them."""
+        if self.is_empty:
+            return
+        started = perf_counter()
+        found = self._detector.detect([key.frame.image for key in self._keys])
+        for entry, (box, score) in zip(self._keys, found, strict=True):
+            entry.box, entry.score = box, score
+        self._times.detect += perf_counter() - started
+        self._keys.clear()
+        for stretch in self._stretches:
+            _fill(stretch)
+        self._stretches.clear()
+
+    def release(self) -> Iterator[tuple[Video, Frame | None, Detections | None]]:
+        """Yield the frames that have boxes, up to the first one of their video that has none."""
+        # Videos are independent: a slow video must not block the frames of the others, which would fill the memory.
+        for video, opened in list(self._videos.items()):
+            while opened.line and (entry := opened.line[0]).box is not None and entry.score is not None:
+                yield video, entry.frame, (entry.box, entry.score)
+                opened.line.popleft()
+            if opened.ended and not opened.line:
+                del self._videos[video]
+                yield video, None, None
 
 
 def _is_key_frame(times: Sequence[float], is_key: KeyRule) -> bool:

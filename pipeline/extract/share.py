@@ -1,9 +1,10 @@
 """The share of the videos that one run processes: `--shard`, `--limit` and `--overwrite`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.inputs.videos import Source
 from pose_extraction.errors import UsageError
 
 
@@ -20,6 +21,13 @@ class Share:
     shard: tuple[int, int] | None = None
     limit: int | None = None
     overwrite: bool = False
+
+    def of(self, sources: Sequence[Source]) -> Sequence[Source]:
+        """Returns the videos of the shard."""
+        if self.shard is None:
+            return sources
+        # By position in the sorted list, so that every machine that sees the same folder splits it in the same way.
+        return sorted(sources, key=lambda source: source.frame_dir)[self.shard[0] - 1 :: self.shard[1]]
 
 
 def parse_shard(text: str) -> tuple[int, int]:

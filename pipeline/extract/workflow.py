@@ -140,10 +140,7 @@ def _extract(
         settings, estimator, detector_identity, folder, plan_clips(inputs.sources, known), known.origin, mirror
     )
 
-    chosen = inputs.sources
-    if share.shard is not None:
-        # By position in the sorted list, so that every machine that sees the same folder splits it in the same way.
-        chosen = sorted(chosen, key=lambda source: source.frame_dir)[share.shard[0] - 1 :: share.shard[1]]
+    chosen = share.of(inputs.sources)
     failures = Failures(ErrorLog(folder, share.shard), console)
     for place, reason in inputs.unreadable:
         failures.add(str(place), f"{place}: cannot list the folder ({reason}); check its permissions")
@@ -157,15 +154,8 @@ def _extract(
         finished.close()
         if mirror is not None:
             mirror.push_changed(records_in(folder), {})
-    tried = {source.relative for source in (*work, *skipped)}
     failed_work = sum(source.relative in failures.failed for source in work)
-    # A folder that could not be listed before, but contains videos now, counts as tried as well.
-    tried |= {str(folder) for source in chosen for folder in source.path.parents}
-    if share.shard is None:
-        # The merge that follows reads every skeleton file and reports the damaged ones again.
-        failures.settle(tried | {str(merged_path(folder, to)) for to in KINDS}, below=folder.absolute())
-    else:
-        failures.settle(tried)
+    _settle(failures, folder, [*work, *skipped], chosen, share)
     if mirror is not None and executor.is_elsewhere:
         # Other machines have stored the results.
         mirror.push_changed(records_in(folder), before)
@@ -177,6 +167,20 @@ def _extract(
         mirror.push_changed([*records_in(folder), *data_sets_of(folder)], before)
         url = mirror.url_of(data_set or folder)
     return Report(folder, data_set, len(work) - failed_work, len(skipped), failures.failed, rate, url)
+
+
+def _settle(
+    failures: Failures, folder: Path, processed: Sequence[Source], chosen: Sequence[Source], share: Share
+) -> None:
+    """Removes errors of earlier runs that this run has made obsolete from the log."""
+    # A folder that could not be listed before, but contains videos now, counts as tried as well.
+    tried = {source.relative for source in processed}
+    tried |= {str(parent) for source in chosen for parent in source.path.parents}
+    if share.shard is None:
+        # The merge that follows reads every skeleton file and reports the damaged ones again.
+        failures.settle(tried | {str(merged_path(folder, to)) for to in KINDS}, below=folder.absolute())
+    else:
+        failures.settle(tried)
 
 
 def _refuse_unwritable(folder: Path) -> None:

@@ -107,11 +107,15 @@ def open_work(
         console.print(f"{len(skipped)} of {len(chosen)} videos are already done", highlight=False)
     if relabelled:
         console.print(f"updated labels, splits or groups of {counted(relabelled, 'clip')}", highlight=False)
+    _tell_reasons(reasons, every, console)
+    return work, skipped
+
+
+def _tell_reasons(reasons: Counter[str], every: str, console: Console) -> None:
+    """Prints why videos are extracted again."""
     for reason, count in sorted(reasons.items()):
         if reason not in ("new", "overwrite"):
-            text = f"extracting {count} of {every} again: {reason}"
-            console.print(text, highlight=False, markup=False)
-    return work, skipped
+            console.print(f"extracting {count} of {every} again: {reason}", highlight=False, markup=False)
 
 
 def _states(

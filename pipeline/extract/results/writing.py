@@ -12,10 +12,11 @@ from pipeline.extract.pieces import Piece, join_pieces, remove_pieces, store_pie
 from pipeline.extract.plan import ExtractionPlan, current_labels, lost_clips, nobody_labelled, split_of
 from pipeline.extract.results.finished import file_state, finished_of
 from pipeline.extract.results.jobs import ExtractionJob, Outcome
+from pipeline.inputs.labels import ClipLabel
 from pipeline.inputs.videos import Source
 from pose_extraction.drawing.overlay import write_overlay
 from pose_extraction.errors import SkelpipeError
-from pose_extraction.extraction import follow, frame_rate
+from pose_extraction.extraction import ExtractedClip, follow, frame_rate
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
 from pose_extraction.formats.persons import set_person_labels
 from pose_extraction.formats.pickle_writing import write_pickle
@@ -151,31 +152,15 @@ def _write(plan: ExtractionPlan, job: ExtractionJob, frames: Collection[FramePos
     cleaned = perf_counter()
     fps = frame_rate(frames, job.info.fps)
     step = estimate_step(plan, frames=len(frames), persons=sum(poses.num_persons for poses in frames))
-    annotations, written, notes = [], [], list(problems)
     labels, origin = current_labels(plan, source, stored_clip(plan.file_of(source)))
-    for label, clip in zip(labels, clips, strict=True):
-        if not clip.poses.num_frames:
-            # Readers of the data set may divide by the number of frames.
-            continue
-        clip.poses.history.insert(0, step)
-        missing = [] if clip.poses.tracks else [nobody_found(step["counts"]["persons"])]
-        notes += missing
-        annotations.append(
-            annotation_from(
-                clip.poses,
-                frame_dir=label.frame_dir,
-                estimator=plan.estimator.name,
-                fps=fps,
-                source=source.relative,
-                label_name=label.label_name,
-                group=label.group,
-                problems=[*problems, *missing],
-                quality=clip.quality,
-            )
-        )
-        set_person_labels(annotations[-1], label.persons)
-        notes += nobody_labelled(annotations[-1])
-        written.append(label)
+    # Readers of the data set may divide by the number of frames.
+    pairs = [(label, clip) for label, clip in zip(labels, clips, strict=True) if clip.poses.num_frames]
+    written = [label for label, _ in pairs]
+    annotations, notes = [], list(problems)
+    for label, clip in pairs:
+        annotation, found = _annotation(plan, source, label, clip, step=step, fps=fps, problems=problems)
+        annotations.append(annotation)
+        notes += found
     lost = "; ".join(lost_clips(plan, source, {label.frame_dir for label in written}))
     if not written:
         # The problems of the video explain why it has no clip.
@@ -204,6 +189,44 @@ def _write(plan: ExtractionPlan, job: ExtractionJob, frames: Collection[FramePos
         seconds=seconds,
         finished=finished,
     )
+
+
+def _annotation(
+    plan: ExtractionPlan,
+    source: Source,
+    label: ClipLabel,
+    clip: ExtractedClip,
+    *,
+    step: dict[str, Any],
+    fps: float,
+    problems: list[str],
+) -> tuple[dict[str, Any], list[str]]:
+    """Returns a clip as in a skeleton file, and notes on its persons.
+
+    Args:
+        plan: See `ExtractionPlan`.
+        source: Its video.
+        label: Its id and its labels.
+        clip: Its persons; their history gets its first entry.
+        step: See `estimate_step`.
+        fps: Frames per second.
+        problems: Notes on the video.
+    """
+    clip.poses.history.insert(0, step)
+    missing = [] if clip.poses.tracks else [nobody_found(step["counts"]["persons"])]
+    annotation = annotation_from(
+        clip.poses,
+        frame_dir=label.frame_dir,
+        estimator=plan.estimator.name,
+        fps=fps,
+        source=source.relative,
+        label_name=label.label_name,
+        group=label.group,
+        problems=[*problems, *missing],
+        quality=clip.quality,
+    )
+    set_person_labels(annotation, label.persons)
+    return annotation, [*missing, *nobody_labelled(annotation)]
 
 
 def nobody_found(poses: int) -> Note:
