@@ -1,8 +1,9 @@
 """`skelpipe extract --chunk`: a long video in pieces, which several processes extract and a killed run keeps.
 
-Only the networks work on pieces. Each piece starts with a frame in which the single pass would detect persons, too, so
-its raw poses are the same. They are stored in one file for each piece; when all are there, one process reads them in
-order, tracks persons through the whole video, and writes the same result as without pieces.
+Only the networks work on pieces. Each piece starts with a frame in which the single pass would detect persons, too, and
+find them afresh if the estimator follows persons, so its raw poses are the same. They are stored in one file for each
+piece; when all are there, one process reads them in order, tracks persons through the whole video, and writes the same
+result as without pieces.
 """
 
 import logging
@@ -25,13 +26,11 @@ from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.networks.names import is_blazepose
 from pose_extraction.poses import FramePoses
 from pose_extraction.queues import map_ahead
+from pose_extraction.region_streaming import restarts
 from pose_extraction.streaming import key_frames
 from pose_extraction.tracking.raw_poses import RawPoses
 from pose_extraction.video.reader import VideoInfo, claimed_seconds, frame_times
 
-# An estimator that follows persons from frame to frame starts this many seconds before its piece, so that it follows
-# the same persons when the piece begins.
-FOLLOWING_SECONDS = 2.0
 # A shorter video is not cut, as a multiple of the length of a piece.
 LEAST_CHUNKS = 1.5
 # Number of videos whose indexes are read at once: storage on a network answers many questions as fast as one.
@@ -153,15 +152,12 @@ def _pieces_of(plan: ExtractionPlan, source: Source, seconds: float) -> list[Pie
         return []
     every = [index for index, time in enumerate(times) if time >= (start or 0) and (end is None or time < end)]
     sampled = every[:: plan.settings.stride]
-    bounds = piece_bounds([times[index] for index in sampled], plan.extraction(), seconds)
+    follows = is_blazepose(plan.settings.estimator)
+    bounds = piece_bounds([times[index] for index in sampled], plan.extraction(), seconds, follows=follows)
     if len(bounds) < 2:
         return []
-    lead = FOLLOWING_SECONDS if is_blazepose(plan.settings.estimator) else 0.0
     pieces = []
-    for number, (first, stop) in enumerate(pairwise([*bounds, len(sampled)])):
-        begin = first
-        while begin and times[sampled[first]] - times[sampled[begin]] < lead:
-            begin -= 1
+    for number, ((begin, first), (_, stop)) in enumerate(pairwise([*bounds, (len(sampled), len(sampled))])):
         is_last = number == len(bounds) - 1
         pieces.append(
             Piece(
@@ -182,18 +178,28 @@ def _pieces_of(plan: ExtractionPlan, source: Source, seconds: float) -> list[Pie
     return pieces
 
 
-def piece_bounds(times: Sequence[float], settings: ExtractionSettings, seconds: float) -> list[int]:
-    """Return where pieces begin: at the first key frame after each `seconds`, the first piece at 0.
+def piece_bounds(
+    times: Sequence[float], settings: ExtractionSettings, seconds: float, *, follows: bool = False
+) -> list[tuple[int, int]]:
+    """Return where pieces begin: at the first possible frame after each `seconds`, the first piece at 0.
 
     Args:
         times: Times in seconds of the sampled frames.
         settings: Decide which frames are key frames.
         seconds: Least length of a piece; the last one may be half as long.
+        follows: Whether the estimator follows persons from frame to frame.
+
+    Returns:
+        (first frame to process, first frame whose poses count) of each piece. The second is a key frame, or follows
+        from the first as `restarts` says.
     """
-    bounds = [0] if len(times) else []
-    for index in key_frames(times, settings.is_key):
-        if times[index] - times[bounds[-1]] >= seconds and times[-1] - times[index] >= (LEAST_CHUNKS - 1) * seconds:
-            bounds.append(index)
+    bounds = [(0, 0)] if len(times) else []
+    possible = (
+        restarts(times, settings.is_key) if follows else ((key, key) for key in key_frames(times, settings.is_key))
+    )
+    for begin, first in possible:
+        if times[first] - times[bounds[-1][1]] >= seconds and times[-1] - times[first] >= (LEAST_CHUNKS - 1) * seconds:
+            bounds.append((begin, first))
     return bounds
 
 

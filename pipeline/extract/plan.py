@@ -20,6 +20,8 @@ from pose_extraction.formats.annotations import label_name_of
 from pose_extraction.formats.person_labels import person_labels_of
 from pose_extraction.formats.persons import unmatched_persons
 from pose_extraction.networks.identity import NetworkIdentity, NetworkOptions
+from pose_extraction.networks.names import is_blazepose
+from pose_extraction.region_streaming import RESTART_SECONDS, SETTLING_SECONDS
 from pose_extraction.tracking.cleaning import CleaningSettings
 from pose_extraction.video.notes import Note
 
@@ -168,6 +170,8 @@ class ExtractionPlan:
             "detection_interval": DETECTION_INTERVAL,
             "estimator": self.estimator.facts(),
             "detector": self.detector.facts() if self.detector else None,
+            # Only for the estimator that follows persons: results of the others stay valid.
+            **({"restarts": (RESTART_SECONDS, SETTLING_SECONDS)} if is_blazepose(self.settings.estimator) else {}),
         }
 
     def span_of(self, source: Source) -> tuple[float | None, float | None]:

@@ -1,5 +1,6 @@
 """Digests of results: a release that finds the same poses leaves them as they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,15 @@ def test_another_format_of_poses_changes_digests(
     before = plan.digest_of(source)
     monkeypatch.setattr(extract_plan, "_POSES_FORMAT", "next")
     assert plan.digest_of(source) != before
+
+
+@pytest.mark.parametrize(("estimator", "changes"), [("blazepose", True), ("vitpose", False)])
+def test_other_times_of_restarts_change_the_digests_of_the_estimator_that_follows_persons(
+    plan: ExtractionPlan, source: Source, monkeypatch: pytest.MonkeyPatch, estimator: str, changes: bool
+) -> None:
+    def digest() -> str:
+        return replace(plan, settings=ExtractSettings(estimator=estimator)).digest_of(source)
+
+    before = digest()
+    monkeypatch.setattr(extract_plan, "RESTART_SECONDS", 60.0)
+    assert (digest() != before) == changes

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from pose_extraction import region_streaming
+from pose_extraction.extraction import ExtractionSettings
 from pose_extraction.networks.blazepose.estimator import BlazePoseDetector, BlazePoseEstimator
 from pose_extraction.networks.blazepose.landmarks import COCO
 from pose_extraction.poses import FramePoses
-from pose_extraction.region_streaming import SEARCH_PAUSE, estimate_followed
+from pose_extraction.region_streaming import SEARCH_PAUSE, estimate_followed, restarts
 from pose_extraction.streaming import KeyRule, StageTimes
 from pose_extraction.video.reader import Frame
 from test_support.clips.marked_persons import Person, draw, estimator, finder_of, landmarks_of, looker_of
@@ -174,6 +176,71 @@ def test_an_empty_video_is_searched_in_tiles_once_a_second() -> None:
     once = estimator()
     followed(frames_of([[]]), once, 1)
     assert extra == (finder_of(once).images - 1) * seconds / SEARCH_PAUSE
+
+
+def drawn_with(scene: Scene, radius: list[int], begin: int = 0) -> Iterator[tuple[int, Frame | None]]:
+    """A scene from a frame on, with the radius of the discs in each frame; the detector does not see 2 pixels."""
+    for number in range(begin, len(scene)):
+        yield 0, Frame(number, number / FPS, draw(SIZE, scene[number], radius=radius[number]))
+    yield 0, None
+
+
+def restarting(monkeypatch: pytest.MonkeyPatch, every: float, settling: float) -> None:
+    monkeypatch.setattr(region_streaming, "RESTART_SECONDS", every)
+    monkeypatch.setattr(region_streaming, "SETTLING_SECONDS", settling)
+
+
+@pytest.mark.parametrize("settling", [0.0, 0.3, 0.9])
+def test_poses_after_a_restart_do_not_depend_on_the_frames_before_it(monkeypatch, settling: float) -> None:
+    scene = [[((90.0 + number, 130.0), (90.3 + number, 80.2))] for number in range(110)]
+    radius = [2 if 25 <= number < 75 else 5 for number in range(110)]
+
+    def poses_from(begin: int) -> list[FramePoses]:
+        return followed(drawn_with(scene, radius, begin), estimator(2, tiles="never"), 3)[0]
+
+    restarting(monkeypatch, 1.0, settling)
+    whole = poses_from(0)
+    places = list(restarts([number / FPS for number in range(110)], nth(3)))
+    assert [begin for begin, _ in places] == [27, 51, 75, 102][: len(places)] and len(places) >= 3
+    for begin, first in places:
+        assert first - begin == np.ceil(settling * FPS)
+        for one, other in zip(whole[first:], poses_from(begin)[first - begin :], strict=True):
+            np.testing.assert_array_equal(one.keypoint, other.keypoint)
+            np.testing.assert_array_equal(one.keypoint_score, other.keypoint_score)
+    assert [one.num_persons for one in whole] == [not places[0][1] <= number < 75 for number in range(110)]
+    # Otherwise they do: who has been followed from the beginning is not lost.
+    restarting(monkeypatch, 1e9, settling)
+    assert [one.num_persons for one in poses_from(0)] == [1] * 110
+
+
+def test_a_person_found_while_a_restart_settles_is_not_lost(monkeypatch) -> None:
+    """The detector misses the person in the frame of the restart, and sees the person a little later."""
+    scene = walking(50)
+    radius = [2 if 20 <= number < 30 else 5 for number in range(50)]
+
+    def seen() -> list[int]:
+        poses = followed(drawn_with(scene, radius), estimator(tiles="never"), 1)[0]
+        return [one.num_persons for one in poses]
+
+    restarting(monkeypatch, 1.0, 0.5)
+    assert seen() == [1] * 50
+    restarting(monkeypatch, 1.0, 0.0)
+    assert seen() == [not 25 <= number < 30 for number in range(50)]
+
+
+def test_restarts_cost_looks_only_while_they_settle(monkeypatch) -> None:
+    restarting(monkeypatch, 1.0, 0.39)
+    network = estimator()
+    followed(frames_of(walking(75)), network, 1)
+    # Two restarts: ten frames each in which the person is looked at twice, and a second look at a new person.
+    assert sum(looker_of(network).calls) == 75 + 1 + 2 * (10 + 1)
+
+
+def test_a_video_that_starts_late_restarts_at_the_same_times() -> None:
+    times = [number / 30 for number in range(3000)]
+    for part in (times, times[400:]):
+        begins = [part[begin] for begin, _ in restarts(part, ExtractionSettings().is_key)]
+        assert begins[-3:] == pytest.approx([40, 60, 80], abs=0.1)
 
 
 class Boxes:

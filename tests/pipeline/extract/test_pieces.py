@@ -16,6 +16,7 @@ from pipeline.extract.pieces import piece_bounds
 from pipeline.extract.share import Share
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.extraction import ExtractionSettings
+from pose_extraction.region_streaming import restarts
 from pose_extraction.streaming import key_frames
 from pose_extraction.video.reader import VideoReader, frame_times
 from test_support.networks.made_runs import SIZE, all_files
@@ -207,11 +208,19 @@ def test_pieces_begin_with_key_frames_of_the_single_pass() -> None:
     settings = ExtractionSettings()
     keys = key_frames(times, settings.is_key)
     assert keys[:4] == [0, 3, 6, 9]
-    bounds = piece_bounds(times, settings, 5.0)
+    bounds = [first for _, first in piece_bounds(times, settings, 5.0)]
     assert set(bounds) <= set(keys) and bounds[0] == 0
     lengths = [times[stop] - times[start] for start, stop in itertools.pairwise([*bounds, 999])]
     assert all(5 <= length < 5.2 for length in lengths[:-1]) and lengths[-1] >= 2.5
-    assert piece_bounds(times, settings, 100.0) == [0] and piece_bounds([], settings, 1.0) == []
+    assert piece_bounds(times, settings, 100.0) == [(0, 0)] and piece_bounds([], settings, 1.0) == []
+
+
+def test_pieces_of_an_estimator_that_follows_persons_begin_where_it_finds_them_afresh() -> None:
+    times = [index / 30 for index in range(3000)]
+    bounds = piece_bounds(times, ExtractionSettings(), 5.0, follows=True)
+    fresh = [(0, 0), *restarts(times, ExtractionSettings().is_key)]
+    assert bounds == fresh and len(bounds) > 3
+    assert piece_bounds(times, ExtractionSettings(), 25.0, follows=True) == [fresh[0], *fresh[2::2]]
 
 
 def test_times_are_known_without_decoding(videos: Path) -> None:
