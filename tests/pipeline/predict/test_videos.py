@@ -100,6 +100,23 @@ def test_predicting_a_video_equals_extraction_plus_prediction(
     assert nobody.reason == "no person found" and not nobody.failed
 
 
+def test_windows_of_a_video_are_those_of_its_skeletons_from_pieces(
+    ask: Ask, run: Callable[..., Run], trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    video = write_made_clip(tmp_path / "long.mp4", size=SIZE, frames=150, persons=2, key_every=10)
+    skeletons = run(video, tmp_path / "skeletons", chunk=1.5).report.data_set
+    scope = scope_of(per_person=True, windows=1.0, overlay=None, explain=False, threshold=0)
+    options, console = PredictOptions(scope, 1.0), Console(file=io.StringIO())
+    expected = list(predict([skeletons], trained[0], options, engine=ENGINE, console=console))
+    found = ask(video, windows=1.0)
+    key = lambda answer: (answer.person, answer.start)  # noqa: E731
+    assert len(found) == len(expected) and {one.person for one in found} >= {0, 1}
+    for one, other in zip(sorted(found, key=key), sorted(expected, key=key), strict=True):
+        assert (one.person, one.label, one.start) == (other.person, other.label, other.start)
+        assert one.end == pytest.approx(other.end)
+        assert dict(one.best) == pytest.approx(dict(other.best), abs=1e-3)
+
+
 def test_damaged_clip_does_not_affect_others(ask: Ask, clips: Path, tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     shutil.copytree(clips, folder)
