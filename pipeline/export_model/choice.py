@@ -60,7 +60,9 @@ def _export_network(name: str, network: str, kind: str, out: Path, weights: Path
         raise UsageError(f"--out {out}: {name} becomes a single file; pass a name that ends in .onnx")
     refuse_existing(out)
     from pose_extraction.networks.identity import identify
-    from pose_extraction.networks.onnx_export import export_estimator
+    from pose_extraction.networks.onnx_export import check_exportable, export_network
 
-    export_estimator(identify(network, name, checkpoint=None if weights is None else str(weights)), out)
+    # Before weights are downloaded.
+    check_exportable(model_zoo.lookup(name, network))
+    export_network(identify(network, name, checkpoint=None if weights is None else str(weights)), out)
     return out

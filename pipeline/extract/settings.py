@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pipeline.config import parse
 from pipeline.extract import defaults
 from pose_extraction.engines.engine import Backend, Precision
-from pose_extraction.networks.model_zoo import score_threshold_of
-from pose_extraction.networks.names import detector_of, is_blazepose
+from pose_extraction.networks.names import detector_of, is_blazepose, score_threshold_of
 from recognition.data.extraction_settings import SHAPING
 
 AtLeastOne = Annotated[int, Field(ge=1)]

@@ -1,5 +1,6 @@
 """Build the pose estimators and person detectors that `identity` finds."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pose_extraction.engines.engine import Engine
@@ -92,33 +93,64 @@ def load_detector(identity: NetworkIdentity, options: NetworkOptions | None = No
     """Build the detector found by `identify`. Arguments and exceptions are those of `load_estimator`."""
     options = options or NetworkOptions()
     engine, threshold = identity.engine, options.score_threshold
-    if threshold is None:
-        threshold = identity.entry.score_threshold if identity.entry else model_zoo.SCORE_THRESHOLD
+    if threshold is None and identity.entry is not None:
+        threshold = identity.entry.score_threshold
     batch_size = options.frame_batch or _frame_batch(engine)
     if identity.entry is None or identity.entry.family == "onnx":
         assert identity.file is not None
-        return detector_from_onnx(identity.file, engine, batch_size=batch_size, score_threshold=threshold)
+        return detector_from_onnx(
+            identity.file, engine, batch_size=batch_size, score_threshold=threshold, oblong=options.oblong
+        )
+    assert threshold is not None
     if identity.entry.family == "blazepose":
         return BlazePoseDetector(_load_blazepose(identity, options))
     network, config = mmlab.build_detector(identity.entry.package, identity.entry.config, seed=identity.seed)
     _load_weights(network, identity)
     if config.two_stage:
         return TwoStageDetector(network, config, engine, score_threshold=threshold, batch_size=batch_size)
-    raw = mmlab.raw_detection_function(network)
-    normalisation = Normalisation(config.mean, config.std, to_rgb=config.to_rgb)
+    raw, normalisation, spec = _one_stage_parts(network, config, identity.entry)
 
     def make_network(input_size: tuple[int, int]) -> ImageNetwork:
         return from_torch(raw, normalisation, engine, input_size=input_size, batch_size=batch_size)
 
+    return OneStageDetector(
+        make_network, replace(spec, oblong=options.oblong), score_threshold=threshold, batch_size=batch_size
+    )
+
+
+def one_stage_network(identity: NetworkIdentity) -> "tuple[torch.nn.Module, Normalisation, DetectorSpec]":
+    """Build the network of a one-stage detector of mmdet, on the CPU.
+
+    Args:
+        identity: The network, with a row in the model table.
+
+    Returns:
+        The network, which takes normalised images and returns what `decode_rtmdet` takes; their normalisation, and the
+        format of input and output.
+
+    Raises:
+        WeightsError: The weights are unsafe or do not match the network.
+        BackendError: A required package is not installed.
+    """
+    entry = identity.entry
+    assert entry is not None
+    network, config = mmlab.build_detector(entry.package, entry.config, seed=identity.seed)
+    _load_weights(network, identity)
+    return _one_stage_parts(network, config, entry)
+
+
+def _one_stage_parts(
+    network: "torch.nn.Module", config: mmlab.DetectorConfig, entry: model_zoo.ModelEntry
+) -> "tuple[torch.nn.Module, Normalisation, DetectorSpec]":
     spec = DetectorSpec(
         input_size=config.input_size,
         decoder="rtmdet",
         pad_value=config.pad_value,
         nms_iou=config.nms_iou,
-        person_class=identity.entry.person_class or 0,
-        oblong=options.oblong,
+        person_class=entry.person_class or 0,
     )
-    return OneStageDetector(make_network, spec, score_threshold=threshold, batch_size=batch_size)
+    normalisation = Normalisation(config.mean, config.std, to_rgb=config.to_rgb)
+    return mmlab.raw_detection_function(network), normalisation, spec
 
 
 def _load_blazepose(identity: NetworkIdentity, options: NetworkOptions) -> BlazePoseEstimator:

@@ -150,14 +150,6 @@ def lookup(name: str, kind: str | None = None) -> ModelEntry:
     return found
 
 
-def score_threshold_of(detector: str) -> float:
-    """Return the default score threshold of a detector; `SCORE_THRESHOLD` for detectors that are not in the table."""
-    try:
-        return lookup(detector, "detector").score_threshold
-    except UsageError:
-        return SCORE_THRESHOLD
-
-
 def digest_in_name(url: str) -> str:
     """Return the 8 hexadecimal SHA-256 digits that OpenMMLab and OpenPifPaf include in file names.
 

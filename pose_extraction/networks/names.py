@@ -1,11 +1,11 @@
 """Values of `--estimator` and `--detector`: names in the model table, and paths of ONNX files.
 
-Nothing here loads the libraries that run networks, so that a wrong name is reported at once.
+Importing it does not load the libraries that run networks, so that a wrong name is reported at once.
 """
 
 from pathlib import Path
 
-from pose_extraction.errors import WeightsError
+from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.networks import model_zoo
 
 # Chooses the detector that suits the estimator.
@@ -43,6 +43,26 @@ def detector_of(estimator: str, detector: str = AUTO) -> str | None:
     if detector != AUTO:
         return detector
     return entry.detector if entry is not None and entry.detector is not None else DEFAULT_DETECTOR
+
+
+def score_threshold_of(detector: str) -> float:
+    """Return the default score threshold of a detector: that of the model table, or of the YAML file of an ONNX file.
+
+    Args:
+        detector: Name listed by `skelpipe models`, or path of an ONNX file; others have the general default.
+
+    Raises:
+        UsageError: The YAML file is malformed.
+    """
+    if is_onnx(detector):
+        # Imported here because it loads the libraries that run networks.
+        from pose_extraction.networks.onnx_models import detector_notes
+
+        return detector_notes(Path(detector)).score_threshold
+    try:
+        return model_zoo.lookup(detector, "detector").score_threshold
+    except UsageError:
+        return model_zoo.SCORE_THRESHOLD
 
 
 def is_blazepose(name: str | None) -> bool:

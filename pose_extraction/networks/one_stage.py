@@ -17,7 +17,7 @@ class DetectorSpec:
     Args:
         input_size: (height, width) in pixels to which frames are scaled.
         decoder: "rtmdet" (scores and distances per level), "yolox" (one tensor, decoded or relative to the grid), or
-            "finished" (boxes with scores, and their classes).
+            "finished" (boxes with scores, and their classes); overlapping boxes are removed after each of them.
         pad_value: Grey level of the padding, 0 to 255.
         nms_iou: Intersection over union above which the box with the lower score is removed.
         strides: Cell size in pixels per level.

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.image_networks import IMAGENET_MEAN, IMAGENET_STD, ImageNetwork, Normalisation, from_onnx
 from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.networks.model_zoo import SCORE_THRESHOLD
 from pose_extraction.networks.one_stage import DetectorSpec, OneStageDetector
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.skeleton import COCO17
@@ -56,6 +57,12 @@ class DetectorNotes(BaseModel):
     nms_iou: float = 0.65
     strides: tuple[int, ...] = (8, 16, 32)
     person_class: int = 0
+    # (height, width) in pixels, if the file accepts several sizes.
+    input_size: tuple[int, int] | None = None
+    # Whether a square input may be cut to the part that the frame needs; the file must accept several sizes.
+    oblong: bool = False
+    # Minimum score of a person, unless the user chooses another one.
+    score_threshold: float = Field(SCORE_THRESHOLD, ge=0, lt=1)
 
 
 Notes = TypeVar("Notes", bound=BaseModel)
@@ -74,6 +81,18 @@ def _read_notes(path: Path, kind: type[Notes]) -> Notes:
         raise UsageError(f"{notes}: {place}: {first['msg']}; known keys are {known}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{notes}: not valid YAML ({yaml_reason(error)}); fix or remove the file") from error
+
+
+def detector_notes(path: Path) -> DetectorNotes:
+    """Return the settings of a detector in an ONNX file.
+
+    Args:
+        path: The ONNX file.
+
+    Raises:
+        UsageError: Its YAML file is malformed.
+    """
+    return _read_notes(path, DetectorNotes)
 
 
 def onnx_files(path: Path) -> list[Path]:
@@ -119,11 +138,13 @@ def _shape(value: Any) -> list[int | None]:
     return [dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim]
 
 
-def _picture_input(model: Any, path: Path) -> tuple[int | None, tuple[int, int]]:
-    """Return the batch size (None if dynamic) and (height, width) of the only input."""
+def _picture_input(model: Any, path: Path, wanted: tuple[int, int] | None = None) -> tuple[int | None, tuple[int, int]]:
+    """Return the batch size (None if dynamic) and (height, width) of the only input; `wanted` if that is dynamic."""
     initialisers = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initialisers]
     shape = _shape(inputs[0]) if inputs else []
+    if wanted is not None and shape[2:] in ([None, None], list(wanted)):
+        shape[2:] = wanted
     if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or shape[2] is None or shape[3] is None:
         shapes = [_shape(value) for value in inputs]
         raise WeightsError(
@@ -133,7 +154,7 @@ def _picture_input(model: Any, path: Path) -> tuple[int | None, tuple[int, int]]
     return shape[0], (shape[2], shape[3])
 
 
-def _with_dynamic_batch(model: Any, path: Path) -> bytes | None:
+def _with_dynamic_batch(model: Any, size: tuple[int, int], path: Path) -> bytes | None:
     """Make the batch size of a network dynamic. Return None if this changes its output."""
     import onnx
     import onnxruntime
@@ -158,7 +179,6 @@ def _with_dynamic_batch(model: Any, path: Path) -> bytes | None:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     del graph.value_info[:]
 
-    _, size = _picture_input(model, path)
     pictures = np.random.default_rng(0).normal(size=(2, 3, *size)).astype(np.float32)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -181,12 +201,19 @@ def _with_dynamic_batch(model: Any, path: Path) -> bytes | None:
     return content
 
 
-def _batchable(model: Any, path: Path, batch_size: int) -> tuple[int, bytes]:
-    """Return the batch size with which the network can run, and its serialised form."""
-    batch, _ = _picture_input(model, path)
+def _batchable(model: Any, batch: int | None, size: tuple[int, int], path: Path, batch_size: int) -> tuple[int, bytes]:
+    """Return the batch size with which the network can run, and its serialised form.
+
+    Args:
+        model: The network.
+        batch: Its batch size; None if dynamic.
+        size: (height, width) of its input in pixels.
+        path: Its file, for messages.
+        batch_size: The wanted batch size.
+    """
     if batch is None or batch == batch_size:
         return batch_size, model.SerializeToString()
-    if batch == 1 and (content := _with_dynamic_batch(model, path)) is not None:
+    if batch == 1 and (content := _with_dynamic_batch(model, size, path)) is not None:
         return batch_size, content
     log.warning(
         "%s has a fixed batch size of %d that cannot be changed, so it runs with %d at a time; "
@@ -216,7 +243,7 @@ def estimator_from_onnx(path: Path, engine: Engine, *, batch_size: int, flip_tes
     """
     model = _load(path)
     notes = _read_notes(path, EstimatorNotes)
-    _, size = _picture_input(model, path)
+    own_batch, size = _picture_input(model, path)
     outputs = [_shape(value) for value in model.graph.output]
     codec = notes.codec
     if codec == "auto":
@@ -250,13 +277,15 @@ def estimator_from_onnx(path: Path, engine: Engine, *, batch_size: int, flip_tes
         joints=tuple(joints),
     )
     normalisation = Normalisation(notes.mean, notes.std, to_rgb=notes.colour == "rgb")
-    batch, content = _batchable(model, path, batch_size)
+    batch, content = _batchable(model, own_batch, size, path, batch_size)
     network = from_onnx(path, content, normalisation, engine, input_size=size, batch_size=batch)
     return TopdownEstimator(network, spec, flip_test=flip_test)
 
 
-def detector_from_onnx(path: Path, engine: Engine, *, batch_size: int, score_threshold: float) -> OneStageDetector:
-    """Load a YOLOX export, or any detector whose export includes the suppression of overlapping boxes.
+def detector_from_onnx(
+    path: Path, engine: Engine, *, batch_size: int, score_threshold: float | None, oblong: bool = True
+) -> OneStageDetector:
+    """Load a YOLOX export, or any detector whose export returns boxes, such as RTMDet.
 
     The output of the first is (N, cells, 5 + classes), decoded or relative to the grid; that of the second boxes with
     scores (N, boxes, 5), and the class of each (N, boxes) if there are several.
@@ -265,7 +294,8 @@ def detector_from_onnx(path: Path, engine: Engine, *, batch_size: int, score_thr
         path: ONNX file.
         engine: Where it runs.
         batch_size: Number of frames per batch; a fixed batch size in the file takes precedence.
-        score_threshold: Minimum score of a person, in [0, 1].
+        score_threshold: Minimum score of a person, in [0, 1]; None for that of the YAML file.
+        oblong: Whether a file that accepts several sizes may run on the part of its square input that the frame needs.
 
     Returns:
         The detector.
@@ -275,8 +305,8 @@ def detector_from_onnx(path: Path, engine: Engine, *, batch_size: int, score_thr
         UsageError: Its YAML file is malformed.
     """
     model = _load(path)
-    notes = _read_notes(path, DetectorNotes)
-    _, size = _picture_input(model, path)
+    notes = detector_notes(path)
+    own_batch, size = _picture_input(model, path, notes.input_size)
     outputs = [_shape(value) for value in model.graph.output]
     cells = sum((size[0] // stride) * (size[1] // stride) for stride in notes.strides)
     finished = len(outputs[0]) == 3 and outputs[0][2] == 5 and [len(shape) for shape in outputs[1:]] in ([], [2])
@@ -294,11 +324,13 @@ def detector_from_onnx(path: Path, engine: Engine, *, batch_size: int, score_thr
         strides=notes.strides,
         person_class=notes.person_class,
         letterbox=notes.letterbox,
+        oblong=oblong and notes.oblong,
     )
     normalisation = Normalisation(notes.mean, notes.std, to_rgb=notes.colour == "rgb")
-    batch, content = _batchable(model, path, batch_size)
+    batch, content = _batchable(model, own_batch, size, path, batch_size)
 
     def make_network(input_size: tuple[int, int]) -> ImageNetwork:
         return from_onnx(path, content, normalisation, engine, input_size=input_size, batch_size=batch)
 
-    return OneStageDetector(make_network, spec, score_threshold=score_threshold, batch_size=batch)
+    threshold = notes.score_threshold if score_threshold is None else score_threshold
+    return OneStageDetector(make_network, spec, score_threshold=threshold, batch_size=batch)

@@ -18,6 +18,9 @@ from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.networks.openmmlab import mmlab_packages
 from recognition.inference.exported_run import load_exported
+from synthetic.rendering.clips import Clip, write_clips
+from synthetic.rendering.family import TEST
+from synthetic.rendering.scene import Scene
 from test_support.networks.exportable_runs import made_clips
 from test_support.networks.tiny_networks import write_tiny_networks
 from test_support.videos.made_video import write_made_clip
@@ -260,6 +263,24 @@ def test_existing_folder_and_unknown_names_are_refused(exported: Path) -> None:
 
 
 @pytest.mark.skipif(bool(mmlab_packages.missing_packages()), reason="mmdet is not installed")
-def test_detectors_of_mmdet_are_refused_with_an_alternative(tmp_path: Path) -> None:
-    result = skelpipe("export-model", "rtmdet", "--weights", "seed:0", "--out", tmp_path / "rtmdet.onnx")
-    assert result.exit_code == 2 and "--detector yolox-tiny" in result.output
+def test_a_video_is_predicted_with_an_exported_detector_and_without_torch(exported: Path, tmp_path: Path) -> None:
+    for name in ("rtmdet-nano-rendered", "hrnet-tiny"):
+        result = skelpipe("export-model", name, "--out", tmp_path / f"{name}.onnx")
+        assert result.exit_code == 0, result.output
+    write_clips([Clip("clip", Scene(TEST, 1, size=(240, 320), frames=30, fps=15.0, persons=1))], tmp_path)
+    (video,) = tmp_path.glob("clip.*")
+    options = ("--device", "cpu", "--precision", "fp32", "--threshold", "0", "--json")
+    networks = ("--estimator", "hrnet-tiny", "--detector", "rtmdet-nano-rendered")
+    reference = skelpipe("predict", video, "--run", "everyday", *networks, *options)
+    assert reference.exit_code == 0, reference.output
+    (expected,) = (json.loads(line) for line in reference.stdout.splitlines() if line.startswith("{"))
+    networks = ("--estimator", f"{tmp_path}/hrnet-tiny.onnx", "--detector", f"{tmp_path}/rtmdet-nano-rendered.onnx")
+    (found,) = map(json.loads, without_torch("predict", video, "--run", exported, *networks, *options).splitlines())
+    assert expected["reason"] is None
+    assert (found["clip"], found["label"]) == (expected["clip"], expected["label"])
+    assert found["probability"] == pytest.approx(expected["probability"], abs=1e-2)
+
+
+def test_faster_rcnn_is_refused_with_an_alternative(tmp_path: Path) -> None:
+    result = skelpipe("export-model", "faster-rcnn", "--weights", "seed:0", "--out", tmp_path / "rcnn.onnx")
+    assert result.exit_code == 2 and "--detector yolox-tiny" in " ".join(result.output.split())

@@ -22,44 +22,11 @@ from pose_extraction.networks.one_stage import (
 from pose_extraction.networks.openmmlab import mmlab, mmlab_packages
 from pose_extraction.networks.openmmlab.two_stage import TwoStageDetector
 from pose_extraction.oks import box_iou
+from test_support.networks.untrained_detectors import picture, spread_scores
 
 pytestmark = pytest.mark.processor
 
 with_mmlab = pytest.mark.skipif(bool(mmlab_packages.missing_packages()), reason="the OpenMMLab extra is not installed")
-
-
-def picture(height: int, width: int) -> np.ndarray:
-    generator = np.random.default_rng(height)
-    coarse = generator.integers(0, 255, (height // 16 + 1, width // 16 + 1, 3), np.uint8)
-    return np.kron(coarse, np.ones((16, 16, 1), np.uint8))[:height, :width]
-
-
-def _spread_scores(network: torch.nn.Module, config: mmlab.DetectorConfig) -> None:
-    """Makes the scores of an untrained network vary between cells; otherwise, features vanish from layer to layer."""
-    frames = np.stack([picture(320, 320), picture(640, 640)[:320, :320]]).transpose(0, 3, 1, 2)
-    pictures = torch.from_numpy(
-        (frames - np.reshape(config.mean, (3, 1, 1))) / np.reshape(config.std, (3, 1, 1))
-    ).float()
-    if config.two_stage:
-        layer = network.roi_head.bbox_head.fc_cls
-        layer.weight.data[1:] = 0
-        layer.weight.data[0] *= 40
-        layer.bias.data.fill_(0)
-        layer.bias.data[0] = 4
-        return
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.SyncBatchNorm):
-            module.momentum = 1.0
-    with torch.no_grad():
-        network.train()
-        mmlab.raw_detection_function(network).train()(pictures)
-        network.eval()
-        levels = mmlab.raw_detection_function(network)(pictures)[: len(network.bbox_head.rtm_cls)]
-    for layer, scores in zip(network.bbox_head.rtm_cls, levels, strict=True):
-        layer.weight.data *= 1 / scores.std()
-        layer.bias.data.fill_(-10)
-        layer.weight.data[1:] = 0
-        layer.bias.data[0] = 0
 
 
 @pytest.mark.slow
@@ -72,7 +39,7 @@ def test_detections_equal_those_of_mmdet(name: str, tmp_path: Path) -> None:
 
     entry = lookup(name, "detector")
     network, config = mmlab.build_detector(entry.package, entry.config, seed=1)
-    _spread_scores(network, config)
+    spread_scores(network, config)
     checkpoint = tmp_path / "weights.pth"
     torch.save({"state_dict": network.state_dict()}, checkpoint)
 
@@ -111,7 +78,7 @@ def test_the_result_of_a_frame_does_not_depend_on_its_batch() -> None:
     mmlab_packages.prepare()
     entry = lookup("faster-rcnn", "detector")
     network, config = mmlab.build_detector(entry.package, entry.config, seed=1)
-    _spread_scores(network, config)
+    spread_scores(network, config)
     small = dataclasses.replace(config, input_size=(128, 224))
     detector = TwoStageDetector(network, small, Engine("cpu", "torch", "fp32"), score_threshold=0.1, batch_size=2)
     frames = [picture(120, 200), picture(200, 120), picture(121, 200)]
