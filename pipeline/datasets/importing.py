@@ -20,13 +20,10 @@ from pose_extraction.exchange.names import JOINTS, joints_given
 from pose_extraction.exchange.person_files import clip_path
 from pose_extraction.exchange.programs.openpose import is_frame
 from pose_extraction.exchange.skeletons import SOURCE_LAYOUT, annotation_of, dropped_from_file, part_of
-from pose_extraction.exchange.table import Format, format_named
+from pose_extraction.exchange.table import FORMATS, Format, format_named
 from pose_extraction.formats.annotations import data_set
 from pose_extraction.formats.persons import set_person_labels
 from pose_extraction.formats.storage import write_data_set
-
-# Formats that hold one person in each file.
-PERSON_FILES = ("trc", "lightningpose")
 
 
 @dataclass(frozen=True)
@@ -188,7 +185,12 @@ def _sources(name: str, source_format: Format, paths: Sequence[Path]) -> list[So
 
 def _files(name: str, source_format: Format, root: Path) -> Iterator[Path]:
     if not source_format.suffixes:
-        folders = [Path(folder) for folder, _, files in os.walk(root) if any(is_frame(Path(file)) for file in files)]
+        folders: list[Path] = []
+        for folder, below, names in os.walk(root):
+            # Hidden folders are parts of an export that was killed.
+            below[:] = [name for name in below if not name.startswith(".")]
+            if any(is_frame(Path(name)) for name in names):
+                folders.append(Path(folder))
         yield from sorted(folders)
         return
     if root.is_file():
@@ -196,7 +198,7 @@ def _files(name: str, source_format: Format, root: Path) -> Iterator[Path]:
     else:
         found = (file for suffix in source_format.suffixes for file in root.rglob(f"*{suffix}"))
         files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
-    yield from dict.fromkeys(map(clip_path, files)) if name in PERSON_FILES else files
+    yield from dict.fromkeys(map(clip_path, files)) if FORMATS[name].one_person else files
 
 
 def _read(source_format: Format, source: Source, given: Given, bad: list[str] | None) -> Iterator[PoseClip]:

@@ -1,5 +1,6 @@
 """What files of other programs hold and skeleton files do not, in the words in which `skelpipe import` reports it."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,10 @@ REPEATED_FRAMES = "frame numbers, which repeat"
 GIVEN_TIMES = "times, which --fps replaces"
 GIVEN_RATE = "frame rate, which --fps replaces"
 GIVEN_SIZE = "frame size, which --size replaces"
+# Names that programs make up by counting.
+_NUMBERED = re.compile(
+    r"(animal|body|human|id|ind|individual|instance|object|person|pose|subject|track)?[\W_]*0*(?P<number>\d{1,9})", re.I
+)
 
 
 def unplaced_joints(layout: str) -> str:
@@ -39,8 +44,13 @@ def is_held(value: Any) -> bool:
 
 
 def lost_names(names: Sequence[object], numbers: Iterable[int]) -> set[str]:
-    """Return the part for names of persons that their numbers do not tell: "anna" is lost, "track_3" becomes 3."""
-    told = (
-        str(name).strip() == "" or str(name).endswith(str(number)) for name, number in zip(names, numbers, strict=True)
-    )
-    return set() if all(told) else {NAMES}
+    """Return the part for names of persons that their numbers do not tell.
+
+    "anna" and "anna7" are lost, "7" and "track_7" become 7.
+    """
+    return set() if all(_is_told(str(name), number) for name, number in zip(names, numbers, strict=True)) else {NAMES}
+
+
+def _is_told(name: str, number: int) -> bool:
+    match = _NUMBERED.fullmatch(name.strip())
+    return not name.strip() or (match is not None and int(match["number"]) == number)

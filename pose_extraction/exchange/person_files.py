@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 
 from pose_extraction.errors import AnnotationError
@@ -23,7 +23,12 @@ def person_path(path: Path, number: int, persons: int) -> Path:
     return path if persons == 1 else path.with_name(f"{path.stem}_P{number}{path.suffix}")
 
 
-def refuse_other_persons(path: Path, numbers: Collection[int]) -> None:
+def person_paths(path: Path, numbers: Sequence[int]) -> list[Path]:
+    """Return the files of all persons of a clip, in their order."""
+    return [person_path(path, number, len(numbers)) for number in numbers]
+
+
+def refuse_other_persons(path: Path, numbers: Sequence[int]) -> None:
     """Refuse to write persons next to a file of another one, which would be read as a further person of the clip.
 
     Args:
@@ -33,7 +38,7 @@ def refuse_other_persons(path: Path, numbers: Collection[int]) -> None:
     Raises:
         AnnotationError: There is such a file, as after an earlier export with other persons.
     """
-    written = {person_path(path, number, len(numbers)) for number in numbers}
+    written = person_paths(path, numbers)
     for file in (path, *sorted(path.parent.glob(f"{glob.escape(path.stem)}_P*{path.suffix}"))):
         if file.is_file() and file not in written and clip_path(file) == path:
             raise AnnotationError(f"{file}: would be read as another person of the clip {path.stem}; delete or move it")

@@ -9,6 +9,7 @@ import numpy as np
 
 from pose_extraction.errors import UsageError
 from pose_extraction.exchange.clips import Given, PoseClip
+from pose_extraction.exchange.person_files import person_paths, refuse_other_persons
 from pose_extraction.exchange.programs import (
     alphapose,
     coco,
@@ -45,6 +46,7 @@ class Format:
         write: Writes a clip; None if it cannot be written.
         lacks: What it cannot hold, of PARTS.
         package: Package that it needs; None for no further one.
+        one_person: Whether a file holds one person, see `person_files`.
     """
 
     title: str
@@ -53,6 +55,7 @@ class Format:
     write: Writer | None
     lacks: frozenset[str]
     package: str | None = None
+    one_person: bool = False
 
 
 def _lacks(*parts: str) -> frozenset[str]:
@@ -94,7 +97,7 @@ FORMATS: dict[str, Format] = {
     ),
     "lightningpose": Format(
         "Lightning Pose, predictions", (".csv",), deeplabcut.read_lightning_pose,
-        deeplabcut.write_lightning_pose, _lacks(TIMES, RATE, SIZE, IMPUTED, DEPTH), "movement",
+        deeplabcut.write_lightning_pose, _lacks(TIMES, RATE, SIZE, IMPUTED, DEPTH), "movement", one_person=True,
     ),
     "anipose": Format(
         "Anipose, triangulated", (".csv",), movement.read_anipose, None,
@@ -104,7 +107,9 @@ FORMATS: dict[str, Format] = {
         "movement, netCDF of an xarray data set", (".nc",), movement.read_netcdf, movement.write_netcdf, _lacks(),
         "movement",
     ),
-    "trc": Format("OpenSim and Pose2Sim, markers", (".trc",), trc.read, trc.write, _lacks(SCORES, SIZE, IMPUTED)),
+    "trc": Format(
+        "OpenSim and Pose2Sim, markers", (".trc",), trc.read, trc.write, _lacks(SCORES, SIZE, IMPUTED), one_person=True
+    ),
     "cvat": Format(
         "CVAT for video 1.1, skeleton tracks", (".xml",), cvat.read, cvat.write,
         _lacks(SCORES, TIMES, RATE, IMPUTED, DEPTH),
@@ -114,6 +119,24 @@ FORMATS: dict[str, Format] = {
         _lacks(JOINTS, TIMES, RATE, SIZE, EMPTY, IMPUTED, DEPTH),
     ),
 }  # fmt: skip
+
+
+def files_for(clip: PoseClip, path: Path, target: Format) -> list[Path]:
+    """Return the files, or the folder, that a clip will be written to; none if it has no persons that need one.
+
+    Args:
+        clip: The clip.
+        path: Path of the clip.
+        target: The format.
+
+    Raises:
+        AnnotationError: Files of other persons exist, which would be read as further persons of the clip.
+    """
+    if not target.one_person:
+        return [path]
+    numbers = clip.track_id.tolist()
+    refuse_other_persons(path, numbers)
+    return person_paths(path, numbers)
 
 
 def format_named(name: str, *, to_write: bool, others: Sequence[str] = ()) -> Format:

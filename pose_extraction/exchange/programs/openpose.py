@@ -2,7 +2,7 @@
 
 import json
 import re
-import tempfile
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pose_extraction.exchange.clips import Given, PoseClip, as_seconds, clip_wit
 from pose_extraction.exchange.reading import numbers, read_json, whole
 from pose_extraction.exchange.rows import Row, clip_from_rows, row_of
 from pose_extraction.exchange.writing import triples
+from pose_extraction.files import part_path
 
 # Parts of a person that a skeleton file does not hold.
 _DROPPED = {
@@ -77,18 +78,49 @@ def _row(frame: int, person: Any, file: Path) -> Row:
 
 
 def write(clip: PoseClip, path: Path) -> None:
-    """Write a folder with one file per frame, which replace those of an earlier export."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+    """Write a folder with one file per frame, which replace those of an earlier export.
+
+    The folder appears whole: it never holds frames of two exports, even if the program is killed.
+
+    Raises:
+        AnnotationError: `path` is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise AnnotationError(f"{path}: is a file, but OpenPose's frames need a folder; delete or move it")
+    part, old = part_path(path), path.with_name(f".{path.name}.old")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
         for row, frame in enumerate(clip.frame_index.tolist()):
             people = [_person(clip, person, row) for person in clip.persons_at(row)]
             text = json.dumps({"version": 1.3, "people": people, "time": float(clip.time[row])}, allow_nan=False)
-            (Path(folder) / f"{path.name}_{frame:012d}_keypoints.json").write_text(text, encoding="utf-8")
-        path.mkdir(exist_ok=True)
-        for old in [file for file in path.iterdir() if is_frame(file)]:
-            old.unlink()
-        for file in Path(folder).iterdir():
-            file.replace(path / file.name)
+            (part / f"{path.name}_{frame:012d}_keypoints.json").write_text(text, encoding="utf-8")
+        _finish_earlier(path, old)
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    _finish_earlier(path, old)
+
+
+def _finish_earlier(path: Path, old: Path) -> None:
+    """Bring the replacement of a folder to its end, where a killed program has left it.
+
+    Args:
+        path: The folder; does not exist if the program was killed before the new one was in its place.
+        old: Its earlier content, if that is still there. Files other than frames stay, and so do folders.
+    """
+    if not old.is_dir():
+        return
+    if not path.exists():
+        old.rename(path)
+        return
+    for other in [file for file in old.iterdir() if not is_frame(file)]:
+        if not (path / other.name).exists():
+            other.rename(path / other.name)
+    shutil.rmtree(old)
 
 
 def _person(clip: PoseClip, person: int, row: int) -> dict[str, list[Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip, new_clip
 from pose_extraction.exchange.dropping import DEPTH
-from pose_extraction.exchange.person_files import files_of, person_path, refuse_other_persons
+from pose_extraction.exchange.person_files import files_of, person_paths, refuse_other_persons
 from pose_extraction.exchange.reading import read_text
 from pose_extraction.exchange.writing import write_text
 
@@ -86,9 +86,9 @@ def _table(path: Path) -> tuple[tuple[str, ...], str, float, np.ndarray, np.ndar
 
 def write(clip: PoseClip, path: Path) -> None:
     """Write one file per person: `path` for a single one, else clip_P3.trc. Pixels have z = 0."""
-    refuse_other_persons(path, clip.track_id.tolist())
-    for person, number in enumerate(clip.track_id.tolist()):
-        file = person_path(path, number, clip.num_persons)
+    numbers = clip.track_id.tolist()
+    refuse_other_persons(path, numbers)
+    for person, file in enumerate(person_paths(path, numbers)):
         write_text(file, "\n".join(_lines(clip, person, file.name)) + "\n")
 
 

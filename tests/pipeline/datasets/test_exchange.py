@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from pipeline import cli
+from pose_extraction.exchange.clips import PoseClip
 from pose_extraction.exchange.table import FORMATS
 from pose_extraction.formats.annotations import data_set
 from pose_extraction.formats.pickle_writing import write_pickle
@@ -173,6 +174,57 @@ def test_ids_of_clips_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
         done = call("export", tmp_path / "a.pkl", "coco", "--out", tmp_path / "out")
         assert done.exit_code == 1 and "leads out of the output folder" in done.output
     assert not list(tmp_path.rglob("*evil*"))
+
+
+def write_clips(path: Path, **clips: PoseClip) -> Path:
+    annotations = [annotation_with(clip, name, None) for name, clip in clips.items()]
+    write_pickle(path, data_set(annotations, {"all": list(clips)}))
+    return path
+
+
+def test_nothing_is_written_if_a_later_clip_is_refused(tmp_path: Path) -> None:
+    first, last = made_clip(persons=1, frames=6), made_clip(persons=2, frames=6)
+    path = write_clips(tmp_path / "made.pkl", first=first, last=last)
+    # Another person of the second clip, from an earlier export.
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "last_P8.trc").write_text("")
+    done = call("export", path, "trc", "--out", tmp_path / "out")
+    assert done.exit_code == 1 and "would be read as another person of the clip last" in " ".join(done.output.split())
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["last_P8.trc"]
+    data = read_data_set(path)
+    data["annotations"][1]["frame_index"] = data["annotations"][1]["frame_index"][::-1].copy()
+    write_pickle(path, data)
+    done = call("export", path, "openpose", "--out", tmp_path / "frames")
+    assert done.exit_code == 1 and "frame_index is" in done.output
+    assert not (tmp_path / "frames").exists()
+
+
+def test_clips_that_would_share_a_file_are_refused(tmp_path: Path) -> None:
+    path = write_clips(
+        tmp_path / "made.pkl", walk=made_clip(persons=2, frames=4), walk_P3=made_clip(persons=1, frames=4)
+    )
+    done = call("export", path, "trc", "--out", tmp_path / "out")
+    assert done.exit_code == 1 and "as would clip 'walk'" in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()
+    assert call("export", path, "coco", "--out", tmp_path / "coco").exit_code == 0
+
+
+@pytest.mark.parametrize("name", [name for name, one in FORMATS.items() if one.write is not None])
+def test_clips_without_persons_are_written_or_counted(name: str, tmp_path: Path) -> None:
+    one, nobody = made_clip(persons=1, frames=6), made_clip(persons=1, frames=6)
+    for array in ("keypoint", "keypoint_score", "track_id"):
+        setattr(nobody, array, getattr(nobody, array)[:0])
+    nobody.imputed = None
+    path = write_clips(tmp_path / "made.pkl", one=one, nobody=nobody)
+    done = call("export", path, name, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    written = {file.name.partition(".")[0] for file in (tmp_path / "out").iterdir()}
+    is_said = f"dropped: clips without persons (1 of 2 clips); {name} cannot hold it" in done.output
+    assert written == ({"one"} if is_said else {"one", "nobody"})
+    assert is_said or name not in ("trc", "lightningpose")
+    if name == "trc":
+        done = call("export", write_clips(tmp_path / "a.pkl", a=nobody), name, "--out", tmp_path / "a.trc")
+        assert done.exit_code == 1 and "has no persons" in done.output
 
 
 def test_malformed_files_are_named_and_can_be_skipped(skeletons: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pose_extraction.errors import AnnotationError, BackendError
 from pose_extraction.exchange import reading
 from pose_extraction.exchange.clips import Given, PoseClip, number_persons
+from pose_extraction.exchange.dropping import NAMES, lost_names
 from pose_extraction.exchange.rows import Row, clip_from_rows
 from pose_extraction.exchange.table import FORMATS
 from test_support.clips.exchanged import made_clip
@@ -59,6 +60,42 @@ def test_frames_of_an_earlier_export_to_openpose_do_not_remain(tmp_path: Path) -
         FORMATS["openpose"].write(made_clip(frames=frames), tmp_path / "clip")
     (found,) = read("openpose", tmp_path / "clip")
     assert found.num_frames == 5
+
+
+@pytest.mark.parametrize("killed_at", ["rename of the old folder", "rename of the new one", "removal of the old one"])
+def test_a_killed_export_to_openpose_leaves_no_mixture(
+    killed_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the moment, the folder has the frames of one export or does not exist; the next export repairs it."""
+    path = tmp_path / "clip"
+    FORMATS["openpose"].write(made_clip(frames=9), path)
+    (path / "notes.txt").write_text("kept")
+    rename, moment = Path.rename, {"rename of the old folder": 1, "rename of the new one": 2}.get(killed_at, 3)
+    calls = []
+
+    def counting(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == moment:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", counting)
+    with pytest.raises(KeyboardInterrupt):
+        FORMATS["openpose"].write(made_clip(frames=5), path)
+    monkeypatch.undo()
+    left = len(list(path.glob("*_keypoints.json"))) if path.exists() else None
+    assert left == {1: 9, 2: None, 3: 5}[moment]
+    FORMATS["openpose"].write(made_clip(frames=4), path)
+    assert [one.num_frames for one in read("openpose", path)] == [4]
+    assert (path / "notes.txt").read_text() == "kept"
+    assert [one.name for one in tmp_path.iterdir()] == ["clip"], "nothing else is left"
+
+
+def test_a_file_in_the_place_of_a_folder_for_openpose_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "clip").write_text("precious")
+    with pytest.raises(AnnotationError, match="clip: is a file"):
+        FORMATS["openpose"].write(made_clip(frames=4), tmp_path / "clip")
+    assert (tmp_path / "clip").read_text() == "precious"
 
 
 def test_coco_without_ids_is_split_into_the_videos_of_its_images(tmp_path: Path) -> None:
@@ -214,6 +251,22 @@ def test_numbers_of_persons_come_from_their_names_where_these_differ() -> None:
     assert number_persons(["track_3", "id7"]).tolist() == [3, 7]
     assert number_persons(["anna", "ben"]).tolist() == [0, 1]
     assert number_persons(["a1", "b1"]).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "are_lost"),
+    [
+        (["track_3", "id7", "Person 11", "individual_04"], False),
+        (["3", "11"], False),
+        (["anna", "ben"], True),
+        (["anna7"], True),
+        (["anna_7", "anna_8"], True),
+        (["a1", "b1"], True),
+        (["track_3", "other_track_3"], True),
+    ],
+)
+def test_names_are_lost_unless_they_only_count(names: list[str], are_lost: bool) -> None:
+    assert lost_names(names, number_persons(names).tolist()) == ({NAMES} if are_lost else set())
 
 
 @pytest.mark.slow
