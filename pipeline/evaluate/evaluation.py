@@ -18,6 +18,7 @@ class Evaluation:
 
     Args:
         trained: The recognizer.
+        digest: SHA-256 of its file.
         clips: The skeleton file.
         split: Name of the split.
         metrics: The metrics.
@@ -38,6 +39,7 @@ class Evaluation:
     """
 
     trained: Trained
+    digest: str
     clips: ClipSet
     split: str
     metrics: Metrics

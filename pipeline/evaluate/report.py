@@ -71,6 +71,7 @@ def as_dictionary(result: Evaluation) -> dict[str, Any]:
     metrics, names = result.metrics, result.trained.label_names
     return {
         "run": described(result.trained.path),
+        "sha256": result.digest,
         "epoch": result.trained.epoch,
         "phase": result.trained.phase,
         "data": str(result.clips.path),

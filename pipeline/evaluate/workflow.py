@@ -15,7 +15,7 @@ from pipeline.evaluate.report import as_dictionary, draw, warnings_of
 from pipeline.reporting.progress import progress_bar
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
-from pose_extraction.files import atomic_write
+from pose_extraction.files import atomic_write, sha256_of
 from pose_extraction.formats.shards.manifest import is_data_set
 from recognition.data.clips import ClipSet
 from recognition.data.dataset import SkeletonDataset
@@ -63,6 +63,8 @@ def evaluate(
         BackendError: The network cannot run with these settings on this machine.
     """
     trained = load_run(run if run is not None else newest_run())
+    # Now, because a training may replace the file meanwhile.
+    digest = sha256_of(trained.path)
     path = data if data is not None else Path(trained.settings.data.file)
     if data is None and not is_data_set(path):
         raise UsageError(f"{path}, the training data of {trained.path}, no longer exists; specify a file with --data")
@@ -76,7 +78,8 @@ def evaluate(
     folder = folder_for(trained.path, path, split)
     with progress_bar(console, len(dataset)) as advance:
         scores = scores_of(trained, dataset, engine, progress=advance)
-    result = _measured(trained, clips, split, chosen, replace(scores, labels=chosen.labels), folder)
+    scores = replace(scores, labels=chosen.labels)
+    result = replace(_measured(trained, clips, split, chosen, scores, folder), digest=digest)
     for line in warnings_of(result):
         console.print(Text(f"warning: {line}"))
     _write(result)
@@ -116,6 +119,7 @@ def _measured(
     threshold = trained.confidence.threshold
     return Evaluation(
         trained=trained,
+        digest="",
         clips=clips,
         split=split,
         metrics=measure(scores.probabilities, scores.labels, unanswered=chosen.unanswered_labels),

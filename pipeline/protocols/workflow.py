@@ -16,6 +16,7 @@ from pipeline.protocols.results import write_result
 from pipeline.protocols.sequences import open_sequences
 from pipeline.protocols.tasks import classification_tasks
 from pose_extraction.errors import UsageError
+from pose_extraction.files import sha256_of
 from recognition.data.splits import matching_test_split, training_split
 
 
@@ -39,11 +40,14 @@ def run_protocol(request: ProtocolRequest, *, console: Console) -> dict[str, Any
     """
     measurement = resolve_request(request, lambda line: console.print(Text(line)))
     run = _on_sequences if measurement.protocol.name in ("detection", "motion") else _on_clips
+    # Now, because a training may replace the files meanwhile.
+    digests = [sha256_of(encoder.path) for encoder in measurement.encoders]
     folder, found = run(measurement)
     first, *others = measurement.recipes
     result = {
         "protocol": measurement.protocol.word,
         "runs": [str(encoder.path) for encoder in measurement.encoders],
+        "sha256": digests,
         "method": measurement.first.settings.method,
         "epoch": measurement.first.epoch,
         "scratch": measurement.scratch,

@@ -83,13 +83,19 @@ def facts_of(run: str | Path, *, robustness: Path = Path("robustness")) -> RunFa
 
 def _evaluations_of(folder: Path, weights: Path, epoch: int | None) -> Iterator[dict[str, Any]]:
     """Yield the results for these weights; a training that was continued may have replaced those of a result."""
-    found = folder.glob(f"{EVALUATIONS}/*/evaluation.json")
+    found = list(folder.glob(f"{EVALUATIONS}/*/evaluation.json"))
+    digest = sha256_of(weights) if found else ""
     for path in sorted(found, key=lambda path: (-path.stat().st_mtime_ns, path.parent.name)):
         result = _read(path) or {}
-        # A protocol lists several runs, of which the first is measured.
-        of = result.get("run") or next(iter(result.get("runs", ())), "")
-        is_same = of == described(weights) or Path(of).stem == weights.stem
-        if "top1" in result and is_same and result.get("epoch", epoch) == epoch:
+        # A protocol lists several runs and digests; the first run is measured.
+        if "sha256" in result:
+            is_same = digest == (result["sha256"] if "run" in result else result["sha256"][0])
+        else:
+            # Results of earlier versions have no digest.
+            of = result.get("run") or next(iter(result.get("runs", ())), "")
+            is_same = of == described(weights) or Path(of).stem == weights.stem
+            is_same &= result.get("epoch", epoch) == epoch
+        if "top1" in result and is_same:
             yield result
 
 

@@ -101,9 +101,17 @@ def test_accuracy_of_weights_before_further_training_is_not_that_of_the_run(meas
     shutil.copytree(measured, run)
     (path,) = run.glob("evaluation/*/evaluation.json")
     result = json.loads(path.read_text())
-    path.write_text(json.dumps(result | {"epoch": result["epoch"] + 1}))
-    front, text = parts_of(skelpipe("card", run))
-    assert "model-index" not in front and "## Accuracy\n\nNot measured." in text
+    assert result["sha256"] == sha256_of(run / "best.safetensors")
+    old = {key: value for key, value in result.items() if key != "sha256"}
+    # Of other weights after as many epochs; and without a digest, as earlier versions wrote it, of another epoch.
+    for changed in (result | {"sha256": "of other weights"}, old | {"epoch": result["epoch"] + 1}):
+        path.write_text(json.dumps(changed))
+        front, text = parts_of(skelpipe("card", run))
+        assert "model-index" not in front and "## Accuracy\n\nNot measured." in text
+    # The digest decides, not the place where the weights were, and not the epoch.
+    for changed in (result | {"run": "elsewhere/other.safetensors", "epoch": 99}, old):
+        path.write_text(json.dumps(changed))
+        assert "model-index" in parts_of(skelpipe("card", run))[0]
 
 
 def test_robustness_is_that_of_these_weights(measured, tmp_path):
