@@ -13,7 +13,7 @@ from rich.table import Table
 from pipeline.reporting.progress import download_progress
 from pose_extraction.networks.model_zoo import ModelEntry, all_models, lookup
 from pose_extraction.networks.openmmlab import mmlab_packages
-from pose_extraction.networks.weights import cached_path, is_here, resolve
+from pose_extraction.networks.weights import cached_path, hub_file, is_here, resolve
 
 
 def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Console | None = None) -> None:
@@ -97,8 +97,10 @@ def _table_row(entry: ModelEntry, cache_dir: Path | None) -> tuple[str, ...]:
 
 def _json_row(entry: ModelEntry, cache_dir: Path | None) -> dict[str, Any]:
     path = cached_path(entry, cache_dir)
+    source = hub_file(entry, cache_dir)
     return {
         **asdict(entry),
+        "revision": None if source is None else source.revision,
         "path": str(path),
         "on_this_machine": is_here(entry, cache_dir),
         "missing_packages": missing_packages(entry),

@@ -11,7 +11,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -31,6 +31,7 @@ _PAUSES = (0.0, 0.2, 0.5, 1.0)  # Seconds before retrying, after consecutive att
 _MOST_TRIES = 50
 _MOST_BYTES = 16 << 30  # Several times the largest network. An endless response must not fill the disk.
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -74,6 +75,31 @@ def download(url: str, path: Path, *, digests: tuple[str, ...], progress: Progre
             part_path(path).unlink(missing_ok=True)
         else:
             _Download(url, path, digests, progress, part).run()
+
+
+def announced(url: str) -> Mapping[str, str]:
+    """Return the headers with which a server announces a file, before any redirect; none if it does not answer.
+
+    Args:
+        url: HTTPS address, or HTTP on this machine.
+    """
+    opener = urllib.request.build_opener(_NoRedirects)
+    request = urllib.request.Request(url, headers={"User-Agent": "skelpipe"}, method="HEAD")
+    try:
+        with closing(opener.open(request, timeout=_TIMEOUT)) as response:
+            return dict(response.headers)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return dict(error.headers) if error.code in _REDIRECTS else {}
+    except (OSError, HTTPException):
+        return {}
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect; the opener then raises an error with the headers of the answer."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):

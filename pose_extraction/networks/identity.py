@@ -94,10 +94,16 @@ class NetworkIdentity:
         }
 
     def record(self) -> dict[str, str]:
-        """Return `facts`, and the path of an ONNX file, which cannot be found by its name."""
-        if self.entry is not None or self.file is None:
+        """Return `facts`, and where the weights come from, if a name does not tell.
+
+        That is the path of an ONNX file, or the commit of a file from the hub of models.
+        """
+        if self.file is None:
             return self.facts()
-        return {**self.facts(), "file": str(self.file.absolute())}
+        if self.entry is None:
+            return {**self.facts(), "file": str(self.file.absolute())}
+        source = weights.hub_file(self.entry) if self.file == weights.cached_path(self.entry) else None
+        return self.facts() if source is None else {**self.facts(), "revision": source.revision}
 
 
 def _builder(entry: model_zoo.ModelEntry, options: NetworkOptions) -> str:

