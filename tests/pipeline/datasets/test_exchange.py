@@ -209,6 +209,7 @@ def test_clips_that_would_share_a_file_are_refused(tmp_path: Path) -> None:
     assert call("export", path, "coco", "--out", tmp_path / "coco").exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, one in FORMATS.items() if one.write is not None])
 def test_clips_without_persons_are_written_or_counted(name: str, tmp_path: Path) -> None:
     one, nobody = made_clip(persons=1, frames=6), made_clip(persons=1, frames=6)
