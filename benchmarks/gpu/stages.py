@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 
+import cv2
 import numpy as np
 
-from pose_extraction.engines.warping import DeviceWarp, Warp, warp_in_memory
+from pose_extraction.engines.warping import OLDER_DIFFERENCE, DeviceWarp, Warp, warp_in_memory
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.video.reader import Frame, VideoReader
 
@@ -27,6 +28,8 @@ def crops(device: str, size: tuple[int, int]) -> Iterator[str]:
     image = generator.integers(0, 256, (*size, 3), np.uint8)
     corner = generator.uniform(-0.3, 1, (32, 2)) * size[::-1]
     box = np.concatenate([corner, corner + generator.uniform(0.01, 1, (32, 2)) * size[::-1]], 1).astype(np.float32)
+    # An older OpenCV is no fault of the device.
+    allowed = 0 if int(cv2.__version__.partition(".")[0]) >= 5 else OLDER_DIFFERENCE
     ways: dict[str, Warp] = {"OpenCV": warp_in_memory, "torch": DeviceWarp(torch.device(device))}
 
     def wait() -> None:
@@ -41,8 +44,9 @@ def crops(device: str, size: tuple[int, int]) -> Iterator[str]:
         difference = np.abs(
             by_torch.crop(image, box).images.cpu().numpy().astype(int) - by_opencv.crop(image, box).images
         )
-        same = f"DIFFERENT in {np.mean(difference > 0):.1e} of the values, by up to {difference.max()}"
-        yield f"{codec}: {len(box)} persons, torch on {device} and OpenCV are {same if difference.any() else 'equal'}"
+        share = f"{np.mean(difference > 0):.1e} of the values by up to {difference.max()}"
+        verdict = "equal" if not difference.any() else f"DIFFERENT in {share}" if difference.max() > allowed else share
+        yield f"{codec}: {len(box)} persons, torch on {device} and OpenCV {cv2.__version__}: {verdict}"
         times = [_seconds(lambda one=one: one.crop(image, box[:PERSONS]), wait) for one in (by_opencv, by_torch)]  # type: ignore[misc]
         shown = ", ".join(f"{name} {1000 * time:.2f}" for name, time in zip(ways, times, strict=True))
         yield f"{codec}: milliseconds for a frame of {size[1]}x{size[0]} with {PERSONS} persons: {shown}"

@@ -1,7 +1,7 @@
 """Cut affine regions out of an image: on the CPU with OpenCV, or on the device of a network with torch.
 
 On a GPU, a frame is copied to the device once, and its persons are cut out there, instead of on the CPU, which decodes
-the next frames meanwhile. Both ways give the same bytes, so the poses do not depend on them.
+the next frames meanwhile. With OpenCV 5, both ways give the same bytes, so the poses do not depend on them.
 """
 
 import logging
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # Regions that are cut out together on a device: each takes about 7 MB of its memory meanwhile, at 256x192 pixels.
 TOGETHER = 16
+# Two interpolations at places that are wrong by 1/64 of a pixel.
+OLDER_DIFFERENCE = 8
 # Black pixels around the image, so that both neighbours of a place outside it exist.
 MARGIN = 2
 
@@ -52,9 +54,9 @@ def warp_in_memory(image: np.ndarray, matrices: np.ndarray, size: tuple[int, int
 class DeviceWarp:
     """Cuts regions out with torch; see `Warp`.
 
-    The bytes are those of OpenCV from version 4.11 on, whose kernel computes in fp32 with fused multiplications. On
-    processors without these, and in the last columns of regions whose width is not a multiple of 16, some values of
-    OpenCV differ by one.
+    The bytes are those of OpenCV 5, whose kernel computes in fp32 with fused multiplications. On processors without
+    these, and in the last columns of regions whose width is not a multiple of 16, some values of OpenCV differ by one.
+    OpenCV 4 rounds places to 1/32 of a pixel, so its values differ by up to `OLDER_DIFFERENCE`.
 
     Args:
         device: Where the images are needed.
