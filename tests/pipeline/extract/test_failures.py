@@ -237,13 +237,14 @@ def test_a_run_without_shards_takes_over_what_shards_know_only_when_they_have_en
     working.add("b", lasting(3))
     whole.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".finished.1-of-2.jsonl", ".finished.jsonl"]
+    # Not even if all its lines have been read: it will add more.
+    FinishedLog(tmp_path).close()
+    working.add("d", lasting(4))
     working.close()
-    # Until its lines have been read.
     whole.close()
-    again = FinishedLog(tmp_path)
-    again.close()
+    FinishedLog(tmp_path).close()
     assert [path.name for path in tmp_path.iterdir()] == [".finished.jsonl"]
-    assert [FinishedLog(tmp_path).get(name) for name in "abc"] == [lasting(2), lasting(3), lasting(1)]
+    assert [FinishedLog(tmp_path).get(name) for name in "abcd"] == [lasting(number) for number in (2, 3, 1, 4)]
 
 
 def test_an_incomplete_line_does_not_hide_the_others(tmp_path):
