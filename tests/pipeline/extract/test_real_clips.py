@@ -68,9 +68,9 @@ def test_persons_who_are_followed_from_frame_to_frame_have_the_same_poses_in_pie
     # So that a short clip has several pieces.
     monkeypatch.setattr(region_streaming, "RESTART_SECONDS", 1.0)
     monkeypatch.setattr(region_streaming, "SETTLING_SECONDS", 0.4)
-    times = [time for time in frame_times(shared_data / video) if time < 4]
-    assert len(piece_bounds(times, ExtractionSettings(), 0.9, follows=True)) == 4
-    settings = {"estimator": "blazepose", "device": "cpu", "end": 4.0, "labels": "none"}
+    times = [time for time in frame_times(shared_data / video) if time < 3]
+    assert len(piece_bounds(times, ExtractionSettings(), 0.9, follows=True)) == 3
+    settings = {"estimator": "blazepose", "device": "cpu", "end": 3.0, "labels": "none"}
     whole = extract_videos(shared_data / video, tmp_path / "whole", **settings)
     pieces = extract_videos(shared_data / video, tmp_path / "pieces", chunk=0.9, **settings)
     assert whole.data_set.read_bytes() == pieces.data_set.read_bytes()
