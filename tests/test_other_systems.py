@@ -45,7 +45,7 @@ CORE = (
     "pipeline.extract.processes",
     "pipeline.predict.workflow",
     "pipeline.serve.service",
-    "pipeline.serve.workers.worker",
+    "pipeline.serve.pool.worker",
     "pipeline.serve.worker.child",
     "pose_extraction.extraction",
     "pose_extraction.networks.download",

@@ -15,12 +15,12 @@ from pipeline.serve.events import Events
 from pipeline.serve.folders import ID, Folders
 from pipeline.serve.messages import Progress, RunFacts, WorkerSettings
 from pipeline.serve.metrics import Metrics
+from pipeline.serve.pool.pool import Pool
 from pipeline.serve.records import DONE, OPEN, QUEUED, RUNNING, Job, iso
 from pipeline.serve.requests.errors import ServiceError, not_found
 from pipeline.serve.settings import JobSettings, ServeSettings
 from pipeline.serve.store import Store
 from pipeline.serve.trainings import Trainings
-from pipeline.serve.workers.pool import Pool
 from pose_extraction.errors import UsageError
 from pose_extraction.file_locks import lock
 

@@ -10,9 +10,9 @@ import pytest
 from pipeline.predict.options import Networks
 from pipeline.serve.folders import Folders
 from pipeline.serve.messages import WorkerSettings
+from pipeline.serve.pool.pool import Pool
 from pipeline.serve.records import Job
 from pipeline.serve.store import Store
-from pipeline.serve.workers.pool import Pool
 from pose_extraction.engines.engine import Engine
 from test_support.event_loops import run_apart
 from test_support.services.running_service import PATIENCE

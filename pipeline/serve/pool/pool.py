@@ -9,11 +9,11 @@ from typing import Any
 
 from pipeline.serve import messages
 from pipeline.serve.folders import Folders
+from pipeline.serve.pool.skeletons import SkeletonRequests
+from pipeline.serve.pool.worker import Worker
 from pipeline.serve.records import DONE, FAILED, OPEN, Job
 from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.store import Store
-from pipeline.serve.workers.skeletons import SkeletonRequests
-from pipeline.serve.workers.worker import Worker
 
 # Seconds that a worker has to stop a cancelled job before it is killed.
 CANCEL_GRACE = 0.6

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.serve import messages
+from pipeline.serve.pool.worker import Worker
 from pipeline.serve.requests.errors import ServiceError
-from pipeline.serve.workers.worker import Worker
 
 
 class SkeletonRequests:
