@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from pose_extraction.file_locks import lock
 
@@ -72,7 +72,7 @@ def held(path: Path) -> Iterator[None]:
             # If nothing was written, remove the part file. Otherwise, the name may already belong to another process.
             with suppress(FileNotFoundError):
                 if not file.closed and os.path.samestat(os.fstat(file.fileno()), part_path(path).stat()):
-                    _close_where_needed(file)
+                    close_where_needed(file)
                     part_path(path).unlink()
 
 
@@ -90,24 +90,25 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
             put_in_place(file, path)
         except BaseException:
-            _close_where_needed(file)
+            close_where_needed(file)
             part_path(path).unlink(missing_ok=True)
             raise
 
 
 def put_in_place(file: BinaryIO, path: Path) -> None:
     """Rename the complete part file of `path`, opened by `locked_part`, to `path`."""
-    _close_where_needed(file)
+    close_where_needed(file)
     part_path(path).replace(path)
 
 
 def discard(file: BinaryIO, path: Path) -> None:
     """Delete the part file of `path`, opened by `locked_part`."""
-    _close_where_needed(file)
+    close_where_needed(file)
     part_path(path).unlink(missing_ok=True)
 
 
-def _close_where_needed(file: BinaryIO) -> None:
+def close_where_needed(file: IO[Any]) -> None:
+    """Close a file that is to be renamed or deleted, on systems where that is impossible while it is open."""
     if not MOVES_OPEN_FILES:
         file.close()
 

@@ -83,6 +83,10 @@ def decoding(device: str, clip: Path) -> Iterator[str]:
         began = perf_counter()
         with VideoReader(clip, gpu=gpu) as reader:
             count = sum(1 for _ in reader)
+        if gpu is not None and reader.problems:
+            # The GPU may have been left after some frames.
+            yield f"NOT MEASURED: {'; '.join(reader.problems)}"
+            return
         yield f"{name}: {count / (perf_counter() - began):.0f} frames/s"
     # One frame of each at a time, because all of them do not fit into memory.
     different = 0

@@ -31,22 +31,24 @@ class Mirror:
     Args:
         url: URL of the output folder.
         folder: Local copy, which belongs to one run at a time.
+        keeps: Whether results stay in the local copy, so that it is worth remembering what was stored.
     """
 
     url: str
     folder: Path
+    keeps: bool = True
 
     def url_of(self, path: Path) -> str:
         """Returns the URL of a file in the local copy."""
         return below(self.url, path.relative_to(self.folder).as_posix())
 
     def here(self) -> "Mirror":
-        """Returns the mirror of the same URL in the cache folder of this machine, which may have another path.
+        """Returns the mirror of the same URL in the cache folder of this machine, in which no results stay.
 
         Raises:
             SkelpipeError: The folder cannot be created.
         """
-        return Mirror(self.url, _local_copy(self.folder.name, self.url))
+        return Mirror(self.url, _local_copy(self.folder.name, self.url), keeps=False)
 
     def push(self, path: Path, on_chunk: Callable[[], None] = lambda: None) -> None:
         """Stores a file at the URL, and remembers it, so that `pull` need not fetch it again; see `store`.
@@ -56,9 +58,10 @@ class Mirror:
         """
         url = self.url_of(path)
         store(path, url, on_chunk)
-        if path.suffix in _NOT_FETCHED:
+        if not self.keeps or path.suffix in _NOT_FETCHED:
             return
-        with suppress(SkelpipeError):
+        # Without the note, the file is fetched again.
+        with suppress(SkelpipeError, OSError):
             for one in list_folder(url):
                 if one.relative == path.name:
                     self._remember(path, one)

@@ -20,7 +20,7 @@ from pipeline.extract.ledger import source_digest
 from pipeline.extract.plan import ExtractionPlan, nobody_labelled, notes_of
 from pipeline.inputs.videos import Source
 from pose_extraction.file_locks import lock
-from pose_extraction.files import atomic_write
+from pose_extraction.files import atomic_write, close_where_needed
 
 # Nanoseconds for which a video must not have changed. A later change could have the same time on coarse clocks.
 SETTLED = 2 * 10**9
@@ -211,6 +211,7 @@ class FinishedLog:
                 lock(file, wait=False)
                 if os.fstat(file.fileno()).st_size != self._sizes.get(path):
                     return False
+                close_where_needed(file)
                 path.unlink()
         except FileNotFoundError:
             return True

@@ -106,6 +106,9 @@ def test_what_this_machine_has_stored_is_not_fetched_again_and_what_others_have_
     ours.pull("net")
     # A fetched file is a new one.
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    noted = {found.name for found in ours.folder.iterdir()}
+    ours.here().push(path)
+    assert {found.name for found in ours.folder.iterdir()} == noted, "nodes of a cluster keep no results, so no notes"
     other = tmp_path / "net" / "a.pkl"
     other.parent.mkdir()
     other.write_bytes(b"other")
