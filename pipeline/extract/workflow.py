@@ -233,12 +233,18 @@ def _run(
         works = in_pieces(plan, work, overwrite=overwrite)
         executor.run(plan, works, sizes, shown, on_video, rest=lambda: left_to_join(plan, in_parts - ended))
         for source in in_parts - ended:
-            _end_joined(plan, source, finished, failures, notes)
+            _end_joined(plan, source, finished, failures, notes, overwrite=overwrite)
         return shown.rate()
 
 
 def _end_joined(
-    plan: "ExtractionPlan", source: Source, finished: "FinishedLog", failures: Failures, notes: Notes
+    plan: "ExtractionPlan",
+    source: Source,
+    finished: "FinishedLog",
+    failures: Failures,
+    notes: Notes,
+    *,
+    overwrite: bool,
 ) -> None:
     """Reports a video whose pieces nobody seems to have joined.
 
@@ -252,7 +258,8 @@ def _end_joined(
     except (SkelpipeError, OSError) as error:
         failures.add(source.relative, f"{source.shown}: cannot check its result ({error}); run the command again")
         return
-    if state.finished is None:
+    # A result that was to be replaced may be that of the earlier run.
+    if state.finished is None or overwrite:
         reason = "its pieces are not all visible on this machine yet; run the command again to join them"
         failures.add(source.relative, f"{source.shown}: {reason}")
         return

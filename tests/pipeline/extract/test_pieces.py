@@ -193,6 +193,15 @@ def test_overwriting_does_not_join_pieces_of_an_earlier_run(run, videos, tmp_pat
     assert not list(out.rglob(".*.piece"))
 
 
+def test_an_earlier_result_is_not_taken_for_that_of_pieces_that_nobody_joined(run, videos, tmp_path, monkeypatch):
+    video, out = videos / "constant.mp4", tmp_path / "out"
+    run(video, out)
+    LateStorage(monkeypatch).works = False
+    report = run(video, out, chunk=0.5, share=Share(overwrite=True)).report
+    assert report.done == 0 and "not all visible" in report.failed["constant.mp4"]
+    assert len(list(out.rglob(".*.piece"))) == 9
+
+
 def test_images_that_cannot_be_read_are_reported_once(run, videos, tmp_path):
     images = shutil.copytree(videos / "images", tmp_path / "damaged")
     (images / "030.png").write_bytes(b"no image")
