@@ -32,7 +32,9 @@ def warnings_of(result: Evaluation) -> list[str]:
             "the results do not measure generalization"
         )
     if result.chosen_on:
-        also = ", and the classifier of descriptors knows them" if result.trained.settings.data.descriptors else ""
+        settings, also = result.trained.settings, ""
+        if settings.data.descriptors and not settings.training.keep_descriptors:
+            also = ", and the classifier of descriptors was fitted to them"
         lines.append(
             f"{result.chosen_on} of {result.metrics.clips} clips have the names of clips that selected the best epoch"
             f"{also}: the accuracy is optimistic"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.evaluate.evaluation import Evaluation
-from pipeline.evaluate.report import print_table
+from pipeline.evaluate.report import print_table, warnings_of
 from pipeline.evaluate.workflow import evaluate
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import AnnotationError, UsageError
@@ -122,6 +122,14 @@ def test_training_and_held_out_clips_are_counted_and_reported(trained: tuple[Pat
     assert result.trained_on + result.chosen_on == 36 and result.chosen_on > 0
     assert f"warning: {result.trained_on} of 36 clips have the names of training clips of the run" in printed
     assert f"warning: {result.chosen_on} of 36" in printed
+    settings = result.trained.settings
+    for keeps in (False, True):
+        # The classifier of an earlier run takes in the training clips only.
+        data = settings.data.model_copy(update={"descriptors": True})
+        training = settings.training.model_copy(update={"keep_descriptors": keeps})
+        changed = settings.model_copy(update={"data": data, "training": training})
+        other = dataclasses.replace(result, trained=dataclasses.replace(result.trained, settings=changed))
+        assert any("was fitted to them" in line for line in warnings_of(other)) != keeps
     whole, _ = evaluated(trained[0], split="all")
     assert (whole.metrics.clips, whole.trained_on + whole.chosen_on) == (48, 36)
 
