@@ -18,7 +18,7 @@ from pipeline.corrections.retraining import Retraining, check_retraining
 from pipeline.serve import scene
 from pipeline.serve.catalogue import Catalogue
 from pipeline.serve.folders import ID, Folders
-from pipeline.serve.records import CANCELLED, DONE, FAILED, OPEN, QUEUED, RUNNING, Job, Training, iso
+from pipeline.serve.records import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, Training, iso
 from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.store import Store
 from pipeline.serve.worker.child import begin_child
@@ -251,10 +251,6 @@ class Trainings:
             shutil.rmtree(self.folder(training), ignore_errors=True)
         else:
             self._changed(ended)
-
-    def has_open(self) -> bool:
-        """Return whether a training is waiting or running."""
-        return any(one.state in OPEN for one in self._store.trainings())
 
 
 def _reason(failure: Path, status: int | None) -> str:
