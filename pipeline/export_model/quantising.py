@@ -116,6 +116,8 @@ def write_in_8_bits(path: Path) -> None:
         for node in model.graph.node
         if node.op_type in ("MatMul", "Gemm") and len(node.input) > 1 and node.input[1] in weights
     ]
+    # The library replaces Gemm by MatMul and Add, and only then looks for the names.
+    chosen += [f"{node.name}_MatMul" for node in model.graph.node if node.op_type == "Gemm" and node.name in chosen]
     if not chosen:
         raise WeightsError(f"--int8: {path.name} has no linear layers to quantise; export the run without --int8")
     part = path.with_name("quantised.onnx")
