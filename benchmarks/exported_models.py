@@ -1,17 +1,17 @@
 """Size and speed of recognizers in the sizes of the papers as ONNX files, next to torch, with random weights.
 
-    python benchmarks/exported_models.py --clips 6 --rounds 3
+    taskset -c 0 python benchmarks/exported_models.py --clips 8 --rounds 3
 
 Prints for each recognizer the size of its ONNX file, also with 8-bit weights; the largest difference of a probability
-from torch; and the processor time per clip, the median of the rounds, in which torch, ONNX Runtime and 8-bit weights
-alternate. Clips are random walks of one person, with two seconds at 25 frames per second. `exported_speed.py` measures
-runs that were trained, in batches as well.
+from torch; the clips with the same answer; and the processor time per clip, one by one and in batches: the median of
+the rounds, in which torch, ONNX Runtime, 8-bit weights and OpenVINO alternate, and the median of the ratios to torch.
+Clips are random walks of one person, with two seconds at 25 frames per second. `exported_speed.py` measures runs that
+were trained, `exported_networks.py` the networks of stage one.
 """
 
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from benchmarks.exported_speed import made_clips
+from benchmarks.exported_speed import made_clips, seconds_of
 from pipeline.config import read_config
 from pipeline.export_model.quantising import write_in_8_bits
+from pipeline.export_model.workflow import ROUNDING
 from pose_extraction.engines.engine import Engine
+from pose_extraction.engines.openvino_core import openvino_core
 from recognition.data.clip import Clip
-from recognition.exporting.files import input_names, onnx_of
+from recognition.exporting.files import input_names, onnx_of, write_openvino
 from recognition.exporting.graph import ClipsToActions
 from recognition.inference.arrays import arrays_of
 from recognition.inference.exported import INPUTS
@@ -39,6 +41,7 @@ CONFIGS = {
     "CTR-GCN": "baselines/ctrgcn",
     "PoseConv3D": "baselines/poseconv3d",
 }
+MAMP_NAME = "MAMP, fine-tuned"
 # The encoder of MAMP with a head, as after fine-tuning.
 MAMP: tuple[dict[str, Any], dict[str, Any]] = (
     {"num_frames": 120, "max_frames": 120, "resample": "linear", "part_test": 0.9, "placement": "first_frame"},
@@ -60,48 +63,66 @@ def session_of(path: Path) -> Classify:
     return classify
 
 
+def openvino_of(content: bytes, path: Path) -> Classify:
+    write_openvino(content, path)
+    network = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    names = input_names(content)
+
+    def classify(clips: Sequence[Clip]) -> np.ndarray:
+        given = dict(zip(INPUTS, arrays_of(clips), strict=True))
+        return np.asarray(network([given[name] for name in names])[0])
+
+    return classify
+
+
 def measure(name: str, data: dict[str, Any], model: dict[str, Any], form: dict[str, Any], options: Any) -> None:
     trained = made_trained(data, model, **form)
-    predictor = Predictor(trained, Engine("cpu", "torch", "fp32"))
+    predictor = Predictor(trained, Engine("cpu", "torch", "fp32", options.batch))
     clips = made_clips(options.clips, 25 if form else 17, 3 if form else 2)
     with tempfile.TemporaryDirectory() as folder:
         path, small = Path(folder) / "model.onnx", Path(folder) / "small.onnx"
         path.write_bytes(onnx_of(ClipsToActions(trained)))
         small.write_bytes(path.read_bytes())
         write_in_8_bits(small)
+        rounded = onnx_of(ClipsToActions(trained, rounding=ROUNDING["openvino"]))
         sizes = [file.stat().st_size / 2**20 for file in (path, small)]
         subjects: dict[str, Classify] = {
             "torch": lambda clips: predictor.classify(list(clips)).probabilities,
             "onnx": session_of(path),
             "8 bits": session_of(small),
+            "openvino": openvino_of(rounded, Path(folder) / "model.xml"),
         }
     answers = {key: np.concatenate([classify([clip]) for clip in clips]) for key, classify in subjects.items()}
-    times: dict[str, list[float]] = {key: [] for key in subjects}
-    for _ in range(options.rounds):
-        for key, classify in subjects.items():
-            began = time.process_time()
-            for clip in clips:
-                classify([clip])
-            times[key].append((time.process_time() - began) / len(clips) * 1e3)
-    differences = [float(np.abs(answers[key] - answers["torch"]).max()) for key in ("onnx", "8 bits")]
-    milliseconds = [statistics.median(times[key]) for key in subjects]
-    print(
-        f"{name:20s} {sizes[0]:6.1f} MiB, 8 bits {sizes[1]:6.1f} MiB; difference {differences[0]:.0e}, 8 bits "
-        f"{differences[1]:.0e}; ms per clip: torch {milliseconds[0]:.1f}, ONNX Runtime {milliseconds[1]:.1f}, 8 bits "
-        f"{milliseconds[2]:.1f}",
-        flush=True,
-    )
+    print(f"{name}: {sizes[0]:.1f} MiB, 8 bits {sizes[1]:.1f} MiB", flush=True)
+    for key in (*subjects,)[1:]:
+        same = int((answers[key].argmax(axis=1) == answers["torch"].argmax(axis=1)).sum())
+        print(f"  {key}: difference {np.abs(answers[key] - answers['torch']).max():.0e}, {same} of {len(clips)} agree")
+    for batch in sorted({1, options.batch}):
+        times: dict[str, list[float]] = {key: [] for key in subjects}
+        for _ in range(options.rounds):
+            for key, classify in subjects.items():
+                times[key].append(seconds_of(classify, clips, batch) * 1e3)
+        for key, spent in times.items():
+            ratio = statistics.median(own / torch for own, torch in zip(spent, times["torch"], strict=True))
+            print(
+                f"  batch {batch}  {key:8s} {statistics.median(spent):8.1f} ms per clip, {ratio:.2f} of torch",
+                flush=True,
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=6)
+    parser.add_argument("recognizers", nargs="*", default=[*CONFIGS, MAMP_NAME], help=", ".join([*CONFIGS, MAMP_NAME]))
+    parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=8)
     options = parser.parse_args()
-    for name, config in CONFIGS.items():
-        values = read_config(config, RunSettings)
-        measure(name, values["data"], values["model"], {}, options)
-    measure("MAMP, fine-tuned", *MAMP, KINECT, options)
+    for name in options.recognizers:
+        if name == MAMP_NAME:
+            measure(name, *MAMP, KINECT, options)
+        else:
+            values = read_config(CONFIGS[name], RunSettings)
+            measure(name, values["data"], values["model"], {}, options)
 
 
 if __name__ == "__main__":
