@@ -310,16 +310,20 @@ def main() -> int:
         return 0
     missing = without_device(arguments.device)
     if missing:
-        print(f"NOT MEASURED: {missing}")
-        return 0
+        return _reported(f"NOT MEASURED: {missing}\n", arguments.out)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         plan = plan_for(arguments.device, Path(folder), toy=arguments.toy)
         # Making the clip counts, too.
         text = report(plan, arguments.only, arguments.seconds - (time.perf_counter() - began))
+    return _reported(text, arguments.out)
+
+
+def _reported(text: str, out: Path | None) -> int:
+    """Print a report, also to a file, and return the exit status."""
     print(text)
-    if arguments.out is not None:
-        arguments.out.write_text(text, encoding="utf-8")
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
     return int(has_failed(text))
 
 

@@ -234,6 +234,7 @@ def _run(
         executor.run(plan, works, sizes, shown, on_video, rest=lambda: left_to_join(plan, in_parts - ended))
         for source in in_parts - ended:
             _end_joined(plan, source, finished, failures, notes, overwrite=overwrite)
+            shown.video(sizes[source])
         return shown.rate()
 
 

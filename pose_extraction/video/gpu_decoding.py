@@ -84,8 +84,11 @@ class GpuFrames:
         if frame.is_corrupt:
             raise NotOnGpu("it is damaged")
         if frame.format.name not in PLANAR:
-            raise NotOnGpu(f"GPUs cannot decode its profile, {frame.format.name}")
+            raise NotOnGpu(f"its frames came as {frame.format.name}, which GPUs do not give")
         # FFmpeg does not cut the left and upper border off frames of a GPU.
         if (frame.width, frame.height) != self._size:
             raise NotOnGpu("the size of its frames changes, or its header cuts off a part of them")
-        return self._reformatter.reformat(frame, format=PLANAR[frame.format.name], threads=1)
+        try:
+            return self._reformatter.reformat(frame, format=PLANAR[frame.format.name], threads=1)
+        except av.error.FFmpegError as error:
+            raise NotOnGpu(f"a frame could not be copied from the GPU ({error.strerror or error})") from error

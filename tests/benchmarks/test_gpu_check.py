@@ -69,6 +69,7 @@ def test_only_failures_give_a_failing_status(plan: gpu_check.Plan, monkeypatch, 
     assert "NOT MEASURED" in (tmp_path / "gpu.md").read_text()
     assert status("--device", "cuda:99") == 0
     assert "NOT MEASURED: device cuda:99 does not exist" in capsys.readouterr().out
+    assert "cuda:99" in (tmp_path / "gpu.md").read_text()
     monkeypatch.setattr(gpu_check, "without_device", lambda device: "")
     monkeypatch.setattr(gpu_check, "machine", lambda device: device)
     assert status("--device", "nosuch", "--only", "equality") == 1

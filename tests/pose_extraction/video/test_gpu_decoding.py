@@ -106,7 +106,7 @@ def test_profiles_that_gpus_do_not_decode_are_left_to_the_cpu(tmp_path: Path) ->
     path = write_made_clip(tmp_path / "a.mkv", size=(64, 80), frames=4, codec="libx264", pixel_format="yuv444p")
     problems: list[str] = []
     assert_same(read(StandIn(path, problems, gpu="cuda:0")), read(VideoStream(path, [])))
-    assert problems == ["decoded by the CPU, not the GPU: GPUs cannot decode its profile, yuv444p"]
+    assert problems == ["decoded by the CPU, not the GPU: its frames came as yuv444p, which GPUs do not give"]
 
 
 def test_damage_is_reported_as_without_a_gpu(tmp_path: Path) -> None:
