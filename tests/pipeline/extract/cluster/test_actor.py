@@ -11,7 +11,7 @@ from test_support.networks.made_runs import all_files
 pytestmark = pytest.mark.slow
 
 PROGRAM = """
-import json, os, sys
+import json, os, pickle, sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +59,7 @@ status = actor.status()
 print(json.dumps({
     "errors": errors, "node_id": ready.node_id, "at_once": ready.tasks_at_once, "frames": status.done,
     "cpus": cpu_count(), "quiet": status.quiet, "duration": status.duration,
+    "bytes": [len(pickle.dumps(one)) for one in receipts],
     "receipts": [[one.outcome.source.relative, one.outcome.error, one.outcome.frames, one.outcome.digest,
                   one.seconds, one.elapsed, one.peak_memory] for one in receipts],
 }))
@@ -101,6 +102,11 @@ def test_a_receipt_says_where_the_time_went(outcome):
         frames += count
     assert frames == found["frames"] == 20 + 12 + 31 + 9
     assert (found["cpus"], found["at_once"], found["node_id"], found["duration"]) == (1, 2, "node", 0)
+
+
+def test_a_receipt_is_about_a_kilobyte_whatever_the_length_of_the_video(outcome):
+    # Two paths of the video are part of it.
+    assert max(outcome[1]["bytes"]) < 1500
 
 
 def test_a_node_that_would_not_give_the_same_results_is_refused(outcome):
