@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from benchmarks.exported_speed import made_clips, seconds_of
+from benchmarks.exported_speed import alternating, made_clips, median_ratio
 from pipeline.config import read_config
 from pipeline.export_model.quantising import write_in_8_bits
 from pipeline.export_model.workflow import ROUNDING
@@ -98,14 +98,11 @@ def measure(name: str, data: dict[str, Any], model: dict[str, Any], form: dict[s
         same = int((answers[key].argmax(axis=1) == answers["torch"].argmax(axis=1)).sum())
         print(f"  {key}: difference {np.abs(answers[key] - answers['torch']).max():.0e}, {same} of {len(clips)} agree")
     for batch in sorted({1, options.batch}):
-        times: dict[str, list[float]] = {key: [] for key in subjects}
-        for _ in range(options.rounds):
-            for key, classify in subjects.items():
-                times[key].append(seconds_of(classify, clips, batch) * 1e3)
+        times = alternating(subjects, clips, batch, options.rounds)
         for key, spent in times.items():
-            ratio = statistics.median(own / torch for own, torch in zip(spent, times["torch"], strict=True))
             print(
-                f"  batch {batch}  {key:8s} {statistics.median(spent):8.1f} ms per clip, {ratio:.2f} of torch",
+                f"  batch {batch}  {key:8s} {statistics.median(spent) * 1e3:8.1f} ms per clip, "
+                f"{median_ratio(spent, times['torch']):.2f} of torch",
                 flush=True,
             )
 

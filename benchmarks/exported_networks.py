@@ -12,13 +12,13 @@ others random ones, which take as long. No boxes reach the threshold.
 import argparse
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.exported_speed import alternating, median_ratio
 from pose_extraction.engines.engine import Backend, Engine
 from pose_extraction.networks import model_zoo
 from pose_extraction.networks.estimators import load_detector, load_estimator
@@ -51,14 +51,6 @@ def images_for(identity: NetworkIdentity, count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (count, *size, 3), np.uint8)
 
 
-def milliseconds(run: Run, images: np.ndarray, batch: int) -> float:
-    """Return the processor time per image."""
-    began = time.process_time()
-    for first in range(0, len(images), batch):
-        run(images[first : first + batch])
-    return (time.process_time() - began) / len(images) * 1e3
-
-
 def identities(name: str, path: Path) -> dict[Backend, NetworkIdentity]:
     """Export a network; return it for each engine."""
     entry = model_zoo.lookup(name)
@@ -86,23 +78,16 @@ def measure(name: str, rounds: int, count: int) -> None:
 def _compare(runs: dict[Backend, Run], images: np.ndarray, batch: int, rounds: int) -> None:
     # The first run also warms up.
     outputs = {backend: np.concatenate(run(images[:batch])) for backend, run in runs.items()}
-    times: dict[Backend, list[float]] = {backend: [] for backend in runs}
-    for _ in range(rounds):
-        for backend, run in runs.items():
-            times[backend].append(milliseconds(run, images, batch))
+    times = alternating(runs, images, batch, rounds)
     for backend in runs:
         difference = ""
         if outputs["torch"].size:
             difference = f", difference {np.abs(outputs[backend] - outputs['torch']).max():.0e}"
         print(
-            f"  batch {batch}  {backend:12s} {statistics.median(times[backend]):8.1f} ms per image, "
-            f"{_ratio(times[backend], times['torch']):.2f} of torch{difference}",
+            f"  batch {batch}  {backend:12s} {statistics.median(times[backend]) * 1e3:8.1f} ms per image, "
+            f"{median_ratio(times[backend], times['torch']):.2f} of torch{difference}",
             flush=True,
         )
-
-
-def _ratio(times: Sequence[float], reference: Sequence[float]) -> float:
-    return statistics.median(own / other for own, other in zip(times, reference, strict=True))
 
 
 def main() -> None:

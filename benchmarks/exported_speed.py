@@ -10,8 +10,9 @@ ratios to torch. Clips are random walks of one person with two seconds at 25 fra
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from recognition.inference.predictor import Predictor
 from recognition.runs import load_run
 
 BATCHES = (1, 16)
+Subject = TypeVar("Subject", bound=str)
 
 
 def made_clips(count: int, joints: int, dimensions: int, *, frames: int = 50, rate: float = 25.0) -> list[Clip]:
@@ -38,12 +40,28 @@ def made_clips(count: int, joints: int, dimensions: int, *, frames: int = 50, ra
     return clips
 
 
-def seconds_of(classify: Callable[[list[Clip]], object], clips: list[Clip], batch: int) -> float:
-    """Return the processor seconds per clip."""
+def seconds_of(run: Callable[[Any], object], items: Any, batch: int) -> float:
+    """Return the processor seconds per item of a function that takes a part of a sequence or an array."""
     began = time.process_time()
-    for first in range(0, len(clips), batch):
-        classify(clips[first : first + batch])
-    return (time.process_time() - began) / len(clips)
+    for first in range(0, len(items), batch):
+        run(items[first : first + batch])
+    return (time.process_time() - began) / len(items)
+
+
+def alternating(
+    subjects: Mapping[Subject, Callable[[Any], object]], items: Any, batch: int, rounds: int
+) -> dict[Subject, list[float]]:
+    """Return `seconds_of` for each subject and round; the subjects take turns."""
+    times: dict[Subject, list[float]] = {name: [] for name in subjects}
+    for _ in range(rounds):
+        for name, run in subjects.items():
+            times[name].append(seconds_of(run, items, batch))
+    return times
+
+
+def median_ratio(times: Sequence[float], reference: Sequence[float]) -> float:
+    """Return the median over the rounds of the ratios of two subjects."""
+    return statistics.median(own / other for own, other in zip(times, reference, strict=True))
 
 
 def main() -> None:
@@ -62,18 +80,13 @@ def main() -> None:
         found = ExportedPredictor(load_exported(folder), engine, layout=layout, dimensions=dimensions)
         subjects[f"{folder.name} ({found.trained.format})"] = found.classify
     for batch in BATCHES:
-        times: dict[str, list[float]] = {name: [] for name in subjects}
-        for number in range(options.rounds + 1):
-            for name, classify in subjects.items():
-                spent = seconds_of(classify, clips, batch)
-                # The first round warms up.
-                if number:
-                    times[name].append(spent)
-        for name, spent_of in times.items():
-            ratios = [own / torch for own, torch in zip(spent_of, times["torch"], strict=True)]
+        # A first round warms up.
+        alternating(subjects, clips, batch, 1)
+        times = alternating(subjects, clips, batch, options.rounds)
+        for name, spent in times.items():
             print(
-                f"batch {batch:2d}  {name:30s} {statistics.median(spent_of) * 1e3:7.2f} ms per clip, "
-                f"{statistics.median(ratios):.2f} of torch"
+                f"batch {batch:2d}  {name:30s} {statistics.median(spent) * 1e3:7.2f} ms per clip, "
+                f"{median_ratio(spent, times['torch']):.2f} of torch"
             )
 
 

@@ -79,7 +79,7 @@ def evaluate(
     with progress_bar(console, len(dataset)) as advance:
         scores = scores_of(trained, dataset, engine, progress=advance)
     scores = replace(scores, labels=chosen.labels)
-    result = replace(_measured(trained, clips, split, chosen, scores, folder), digest=digest)
+    result = _measured(trained, digest, clips, split, chosen, scores, folder)
     for line in warnings_of(result):
         console.print(Text(f"warning: {line}"))
     _write(result)
@@ -110,7 +110,7 @@ class _Selection:
 
 
 def _measured(
-    trained: Trained, clips: ClipSet, split: str, chosen: _Selection, scores: Scores, folder: Path
+    trained: Trained, digest: str, clips: ClipSet, split: str, chosen: _Selection, scores: Scores, folder: Path
 ) -> Evaluation:
     """Return the measures of scores, and how the evaluated clips relate to those of the run."""
     counted = {*scores.names, *chosen.unanswered}
@@ -119,7 +119,7 @@ def _measured(
     threshold = trained.confidence.threshold
     return Evaluation(
         trained=trained,
-        digest="",
+        digest=digest,
         clips=clips,
         split=split,
         metrics=measure(scores.probabilities, scores.labels, unanswered=chosen.unanswered_labels),

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from glob import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -271,10 +270,9 @@ def remove_pieces(plan: ExtractionPlan, piece: Piece) -> None:
 
 
 def remove_pieces_of(plan: ExtractionPlan, source: Source) -> None:
-    """Remove the files of all pieces of a video whose pieces are not known any more."""
-    path = plan.file_of(source)
-    for piece in path.parent.glob(f".{escape(path.name)}.*.piece"):
-        piece.unlink(missing_ok=True)
+    """Remove the files of all pieces of a video; nothing if it is not cut."""
+    for piece in _pieces_of(plan, source, plan.settings.chunk or 0)[:1]:
+        remove_pieces(plan, piece)
 
 
 def _stored(plan: ExtractionPlan, piece: Piece, number: int | None = None) -> dict[str, Any] | None:

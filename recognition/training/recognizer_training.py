@@ -1,5 +1,6 @@
 """A recognizer in training: its data, optimiser and phases, and the choice of the best epoch on the held-out part."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -192,7 +193,7 @@ class RecognizerTraining(RunTrainable):
             cross_validated = left_out_clips(fitted, self.prepared)
             if len(self.prepared.held_out):
                 # The held-out clips have chosen the epoch; now they are training clips like the others.
-                final = fit_movement(self.prepared.with_all_clips())
+                final = partial(fit_movement, self.prepared.with_all_clips())
         for name in (run_folder.BEST, run_folder.LAST):
             path = run_folder.saved(folder, name)
             # A longer training that continues from the last weights chooses its best epoch on the held-out clips.
