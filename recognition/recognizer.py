@@ -14,7 +14,6 @@ from recognition.backbones import build_backbone
 from recognition.backbones.base import Backbone
 from recognition.data.batches import Batch
 from recognition.data.descriptors.classifier import MovementClassifier
-from recognition.data.descriptors.movement import SIZE
 from recognition.settings import ModelSettings
 
 
@@ -114,8 +113,8 @@ class Recognizer(nn.Module):
         hidden: Width of the head's hidden layer.
         dropout: Probability of zeroing an element of R in training, or of the mean that a plain head classifies, in
             [0, 1).
-        movement_rows: Training descriptors of its classifier of descriptors, 0 before it is fitted; None if it has
-            no such classifier.
+        movement_shape: Number of the training descriptors of its classifier of descriptors, 0 before it is fitted, and
+            of the numbers in each, fewer in files of earlier versions; None if it has no such classifier.
     """
 
     def __init__(
@@ -125,7 +124,7 @@ class Recognizer(nn.Module):
         *,
         hidden: int = 2048,
         dropout: float = 0.5,
-        movement_rows: int | None = None,
+        movement_shape: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -136,7 +135,10 @@ class Recognizer(nn.Module):
             else Head(joints * channels, num_classes, hidden)
         )
         self.dropout = dropout
-        self.movement = None if movement_rows is None else MovementClassifier(SIZE, num_classes, rows=movement_rows)
+        self.movement: MovementClassifier | None = None
+        if movement_shape is not None:
+            rows, numbers = movement_shape
+            self.movement = MovementClassifier(numbers, num_classes, rows=rows)
 
     @property
     def num_classes(self) -> int:
@@ -255,7 +257,12 @@ def pool(representation: torch.Tensor, num_frames: torch.Tensor, person_mask: to
 
 
 def build_recognizer(
-    settings: ModelSettings, *, num_joints: int, channels: int, num_classes: int, movement_rows: int | None = None
+    settings: ModelSettings,
+    *,
+    num_joints: int,
+    channels: int,
+    num_classes: int,
+    movement_shape: tuple[int, int] | None = None,
 ) -> Recognizer:
     """Build a recognizer with random weights.
 
@@ -264,7 +271,7 @@ def build_recognizer(
         num_joints: V of the joint layout that the network sees.
         channels: C, values per joint.
         num_classes: K.
-        movement_rows: See `Recognizer`.
+        movement_shape: See `Recognizer`.
 
     Returns:
         The network, in training mode.
@@ -274,5 +281,5 @@ def build_recognizer(
     """
     backbone = build_backbone(settings, num_joints=num_joints, channels=channels)
     return Recognizer(
-        backbone, num_classes, hidden=settings.hidden, dropout=settings.dropout, movement_rows=movement_rows
+        backbone, num_classes, hidden=settings.hidden, dropout=settings.dropout, movement_shape=movement_shape
     )

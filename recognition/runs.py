@@ -85,7 +85,7 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
             num_joints=content["num_joints"],
             channels=content["channels"],
             num_classes=len(content["label_names"]),
-            movement_rows=_movement_rows(content["model"]),
+            movement_shape=_movement_shape(content["model"]),
         )
         weights = {
             name.removeprefix(_RECOGNIZER): tensor
@@ -112,10 +112,13 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
         raise WeightsError(f"{path}: is incomplete ({error}); train again, or use another file of the run") from (error)
 
 
-def _movement_rows(weights: Mapping[str, Any]) -> int | None:
-    """Return the size of the classifier of descriptors in weights; None if they contain none."""
+def _movement_shape(weights: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the shape of the training descriptors in weights, see `Recognizer`; None if they contain none."""
     centres = weights.get(f"{_RECOGNIZER}movement.centres")
-    return None if centres is None else len(centres)
+    if centres is None:
+        return None
+    rows, numbers = centres.shape
+    return rows, numbers
 
 
 def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:

@@ -43,6 +43,8 @@ class FeatureDistance:
 
         Unknown features are NaN and count as the mean.
         """
+        # Those of an earlier version were fitted to fewer numbers of a descriptor.
+        features = features[:, : len(self.centre)]
         placed = _times(_standardised(features, self.centre, self.scale), self.projection)
         nearest = np.full(len(placed), np.inf)
         # Class by class, because (N, K, C) would be large for hundreds of classes.

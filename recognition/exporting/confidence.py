@@ -62,6 +62,8 @@ class _Distance(nn.Module):
             self.register_buffer(name, torch.from_numpy(np.array(getattr(fitted, name), np.float64)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
+        # Those of an earlier version were fitted to fewer numbers of a descriptor.
+        features = features[:, : self.centre.shape[0]]
         known = torch.where(torch.isnan(features), self.centre, features.double())
         placed = ((known - self.centre) * self.scale).clamp(-FARTHEST, FARTHEST) @ self.projection
         nearest = ((placed[:, None] - self.means) ** 2).sum(dim=2).amin(dim=1)

@@ -6,6 +6,7 @@ range of frames.
 
 import torch
 
+from pose_extraction.skeleton import COCO17
 from recognition.data.descriptors import movement as described
 from recognition.exporting.tensors import (
     count_up_to,
@@ -71,10 +72,13 @@ def describe(
     """
     there = seen.any(dim=2)
     first, last = first_place(there)[0], last_place(there)
-    ever = seen.any(dim=1)  # (P, 17)
-    joints, valid = _evenly(keypoint.double(), seen, time, count, first, last)
+    joints, seen = _with_sides(keypoint.double(), seen)
+    joints, valid = _evenly(joints, seen, time, count, first, last)
     ends = first * 0, valid.sum(dim=1) - 1
     joints = _smoothed(joints.flatten(2), *ends).view(joints.shape)
+    pairs = len(described.SIDES)
+    joints, middle, apart = joints.split([COCO17.num_joints, pairs, pairs], dim=2)
+    ever, of_sides = seen.any(dim=1).split([COCO17.num_joints, 2 * pairs], dim=1)  # (P, 17), (P, 2 * pairs)
     hips, has_hips = _middle(joints, ever, described.HIPS)
     shoulders, has_shoulders = _middle(joints, ever, described.SHOULDERS)
     torso = _torso(joints, ever, valid, (hips, has_hips), (shoulders, has_shoulders))
@@ -89,8 +93,20 @@ def describe(
     anyone = ever.any(dim=1)[:, None]
     across, across_known = _across(joints, root, torso, valid, ever)
     parts = [*_posture(signals, valid), *_speed(signals, valid), *_travel(root / unit, valid, ends), *across]
+    sides = (torch.cat([middle - root[:, :, None], apart], dim=2) / unit[..., None]).flatten(2)
+    parts += [*_posture(sides, valid), *_speed(sides, valid)]
     whole = anyone.expand(-1, described.GROUPS[3][1])
-    return torch.cat(parts, dim=1), torch.cat([*[known] * 7, whole, *[across_known] * 2], dim=1) & anyone
+    flags = [*[known] * 7, whole, *[across_known] * 2, *[_twice(of_sides)] * 7]
+    return torch.cat(parts, dim=1), torch.cat(flags, dim=1) & anyone
+
+
+def _with_sides(joints: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return joints and flags followed by the middles of the joints of both sides, and by their distances."""
+    left, right = described.SIDES.T.tolist()
+    first, second, both = joints[:, :, left], joints[:, :, right], seen[:, :, left] & seen[:, :, right]
+    return torch.cat([joints, (first + second) / 2, (first - second).abs()], dim=2), torch.cat(
+        [seen, both, both], dim=2
+    )
 
 
 def _evenly(

@@ -11,9 +11,16 @@ from recognition.data.transforms.augmentation import flip
 from recognition.training.calibrating import CrossValidated
 from recognition.training.preparation import Prepared
 
-# Share of each group of numbers in the distance of two clips: posture and its spread, speeds, travel, and movement
-# across the image.
-SHARES = {"posture": 3.0, "spread": 2.0, "speed": 2.0, "travel": 2.0, "across": 1.0}
+# Possible shares of each group of numbers in the distance of two clips: posture and its spread, speeds, travel,
+# movement across the image, and what stays the same when left and right are exchanged.
+SHARES = {
+    "posture": (3.0,),
+    "spread": (2.0,),
+    "speed": (2.0,),
+    "travel": (2.0,),
+    "across": (1.0,),
+    "sides": (0.0, 1.0, 3.0),
+}
 # Most rows of the kernel matrix, whose factorisation takes seconds, and most random copies of a clip.
 MOST_ROWS, MOST_COPIES = 4000, 6
 # For so many random copies, there is another one of a person who is cut off.

@@ -16,6 +16,7 @@ import torch
 from recognition.data.batches import Batch
 from recognition.data.batching import ClipBatches, make_loader
 from recognition.data.dataset import SkeletonDataset
+from recognition.data.descriptors.movement import SIZE
 from recognition.engine.memory import explain_out_of_memory
 from recognition.maskclr.objective import MaskCLR
 from recognition.recognizer import Recognizer, build_recognizer
@@ -171,7 +172,7 @@ def recognizer_of(prepared: Prepared) -> Recognizer:
         num_joints=prepared.layout.num_joints,
         channels=prepared.channels,
         num_classes=prepared.num_classes,
-        movement_rows=0 if prepared.settings.data.descriptors else None,
+        movement_shape=(0, SIZE) if prepared.settings.data.descriptors else None,
     )
 
 

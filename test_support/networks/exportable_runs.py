@@ -98,7 +98,7 @@ def made_trained(
             num_joints=LAYOUTS[layout].num_joints,
             channels=3,
             num_classes=len(CLASSES),
-            movement_rows=0 if settings.data.descriptors else None,
+            movement_shape=(0, SIZE) if settings.data.descriptors else None,
         )
         _as_if_trained(recognizer, settings)
     if recognizer.movement is not None:

@@ -60,6 +60,8 @@ class MovementClassifier(nn.Module):
 
     def forward(self, descriptor: torch.Tensor) -> torch.Tensor:
         """Return logits (N, K) for descriptors (N, D) in which unknown numbers are NaN; they count as the mean."""
+        # A classifier of an earlier version knows fewer numbers.
+        descriptor = descriptor[:, : self.mean.shape[0]]
         known = torch.where(torch.isnan(descriptor), self.mean, descriptor)
         rows = ((known - self.mean) * self.scale).clamp(-LARGEST, LARGEST) * self.weight
         # In float64, because small distances are differences of large numbers, and so are the scores: in float32 they

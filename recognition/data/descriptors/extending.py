@@ -84,7 +84,8 @@ def extend(
         The classifier. `left_out` has the logits of the further rows without their group, and NaN for its own.
     """
     before, own = known.fitted, len(known.labels)
-    rows = standardised(descriptors, before.mean, before.scale) * before.weight
+    # A classifier of an earlier version knows fewer numbers.
+    rows = standardised(descriptors[:, : len(before.mean)], before.mean, before.scale) * before.weight
     centres = np.concatenate([before.centres, rows])
     targets = targets_of(np.concatenate([known.labels, labels]), classes)
     kernel = kernel_of(squared_distances(centres, centres), before.kernel, before.width)

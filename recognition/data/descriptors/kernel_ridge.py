@@ -7,6 +7,7 @@ for G = (K + lambda I)^-1 and targets Y, the error of the rows of group g is (G_
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -75,28 +76,31 @@ def fit(
     groups: np.ndarray,
     *,
     classes: int,
-    shares: Sequence[tuple[int, float]],
+    shares: Sequence[tuple[int, Sequence[float]]],
     judged: np.ndarray | None = None,
 ) -> KernelRidge:
-    """Fit the classifier; kernel, width, penalty and sharpness have the best likelihood on left-out groups.
+    """Fit the classifier; shares, kernel, width, penalty and sharpness have the best likelihood on left-out groups.
 
     Args:
         descriptors: float (R, D), NaN where a number is not known.
         labels: int (R,), 0 to K - 1.
         groups: int (R,), rows that are left out together, such as copies of a clip or clips of a person.
         classes: K.
-        shares: Size and share of the squared distance of each group of numbers, in their order.
+        shares: Size of each group of numbers, in their order, and its possible shares of the squared distance.
         judged: bool (R,), rows whose left-out likelihood decides, such as the clips without their copies; None: all.
     """
     mean, scale = _statistics(np.asarray(descriptors, np.float64))
     rows = standardised(descriptors, mean, scale)
-    weight = _weights(rows, labels, classes, shares)
-    rows *= weight
     targets = targets_of(labels, classes)
     chosen = _rows_of_choice(groups)
     decides = np.ones(len(chosen), bool) if judged is None else judged[chosen]
-    candidates = _candidates(rows[chosen], targets[chosen], labels[chosen], groups[chosen], decides)
-    best = min(candidates, key=lambda found: found.loss)
+    candidates = (
+        (found, weight)
+        for weight in _weightings(rows, labels, classes, shares)
+        for found in _candidates(rows[chosen] * weight, targets[chosen], labels[chosen], groups[chosen], decides)
+    )
+    best, weight = min(candidates, key=lambda pair: pair[0].loss)
+    rows *= weight
     kernel = kernel_of(squared_distances(rows, rows), best.kernel, best.width)
     kernel[np.diag_indices_from(kernel)] += best.penalty
     coefficients = cho_solve(cho_factor(kernel, overwrite_a=True), targets)
@@ -170,22 +174,25 @@ def _statistics(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(deviation > SMALLEST_DEVIATION, 1 / np.maximum(deviation, SMALLEST_DEVIATION), 0)
 
 
-def _weights(rows: np.ndarray, labels: np.ndarray, classes: int, shares: Sequence[tuple[int, float]]) -> np.ndarray:
-    """Return the weight of each number (D,): those that differ between classes more than within them count more."""
+def _weightings(
+    rows: np.ndarray, labels: np.ndarray, classes: int, shares: Sequence[tuple[int, Sequence[float]]]
+) -> Iterator[np.ndarray]:
+    """Yield the weights of the numbers (D,) for each combination of shares.
+
+    Those that differ between classes more than within them count more.
+    """
     there = [number for number in range(classes) if (labels == number).any()]
     centres = np.stack([rows[labels == number].mean(axis=0) for number in there])
     within = np.mean([rows[labels == number].var(axis=0) for number in there], axis=0)
     between = centres.var(axis=0)
     weight = between / (between + within + SMALLEST_VARIANCE)
-    total = sum(share for _, share in shares)
-    first = 0
-    for size, share in shares:
-        own = slice(first, first + size)
-        length = np.sqrt((weight[own] ** 2).sum())
-        weight[own] *= np.sqrt(len(weight) * share / total) / max(length, 1e-9)
-        first += size
-    # Distances are means over the numbers, so that widths do not depend on their count.
-    return weight / np.sqrt(len(weight))
+    ends = np.cumsum([size for size, _ in shares])
+    for own in np.split(np.arange(len(weight)), ends[:-1]):
+        weight[own] /= max(np.sqrt((weight[own] ** 2).sum()), 1e-9)
+    sizes = [size for size, _ in shares]
+    for chosen in product(*(possible for _, possible in shares)):
+        # Shares add up to 1, so that widths do not depend on the count of numbers.
+        yield weight * np.repeat(np.sqrt(np.array(chosen) / sum(chosen)), sizes)
 
 
 def _rows_of_choice(groups: np.ndarray) -> np.ndarray:

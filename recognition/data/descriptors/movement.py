@@ -34,17 +34,21 @@ LIMBS = np.array([(5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14),
 DISTANCES = np.array([(9, 10), (15, 16), (9, 0), (10, 0), (9, 15), (10, 16)])
 # Joints whose movement across the image is described, in addition to that of the hips.
 ACROSS = np.array([_NOSE, *_WRISTS, *_ANKLES])
+# Joints of both sides whose middle and distance are described.
+SIDES = np.array([(7, 8), (9, 10), (13, 14), (15, 16)])
 # Shoulder width in torso lengths of an average adult seen from the front: for people whose hips are never seen.
 SHOULDERS_TO_TORSO = 1.3
 
 _SIGNALS = 2 * len(PLACED) + len(ANGLES) + 2 * len(LIMBS) + 2 + len(DISTANCES)
-# Name and size of each group of numbers, in their order.
+# Name and size of each group of numbers, in their order. New groups come last: a classifier that was fitted by an
+# earlier version knows the numbers before them.
 GROUPS: tuple[tuple[str, int], ...] = (
     ("posture", 4 * _SIGNALS),
     ("spread", _SIGNALS),
     ("speed", 2 * _SIGNALS),
     ("travel", 12),
     ("across", 4 * len(ACROSS)),
+    ("sides", 7 * 4 * len(SIDES)),
 )
 SIZE = sum(size for _, size in GROUPS)
 
@@ -59,15 +63,19 @@ def describe(keypoint: np.ndarray, time: np.ndarray) -> np.ndarray:
     Returns:
         float32 (SIZE,), the numbers of `GROUPS`: positions, angles, bone directions and distances of joints as mean and
         10th, 50th and 90th percentile; their standard deviation; their mean absolute speed and its deviation; movement
-        of the hips (speed, path and range); movement of head, hands and feet across the image. NaN where a joint is
-        never seen; all NaN if the person is.
+        of the hips (speed, path and range); movement of head, hands and feet across the image; and posture, spread and
+        speed of what stays the same when an estimator takes left for right, also in single frames: the middle of both
+        elbows, wrists, knees and ankles, and their distance along x and y. NaN where a joint is never seen; all NaN if
+        the person is.
     """
     seen = np.flatnonzero(np.isfinite(keypoint).all(axis=-1).any(axis=1))
     if not len(seen):
         return np.full(SIZE, np.nan, np.float32)
     part = slice(seen[0], seen[-1] + 1)
-    joints = _evenly(np.asarray(keypoint[part], np.float64), np.asarray(time[part], np.float64))
+    joints = np.asarray(keypoint[part], np.float64)
+    joints = _evenly(np.concatenate([joints, *_of_sides(joints)], axis=1), np.asarray(time[part], np.float64))
     joints = uniform_filter1d(joints, SMOOTHING, axis=0, mode="nearest")
+    joints, middle, apart = np.split(joints, [COCO17.num_joints, COCO17.num_joints + len(SIDES)], axis=1)
     hips, shoulders = _middle(joints, HIPS), _middle(joints, SHOULDERS)
     torso = _torso(joints, hips, shoulders)
     root = np.where(np.isfinite(hips), hips, shoulders + np.array([0, torso]))
@@ -76,8 +84,16 @@ def describe(keypoint: np.ndarray, time: np.ndarray) -> np.ndarray:
         root = joints[:, present].mean(axis=1)
     with np.errstate(invalid="ignore"):
         signals = _signals((joints - root[:, None]) / torso, (shoulders - hips) / torso)
+        sides = np.concatenate([middle - root[:, None], apart], axis=1).reshape(len(joints), -1) / torso
         numbers = [*_posture(signals), *_speed(signals), *_travel(root / torso), *_across(joints, root, torso)]
+        numbers += [*_posture(sides), *_speed(sides)]
     return np.concatenate(numbers).astype(np.float32)
+
+
+def _of_sides(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the middle of the joints of both sides, and their distance along x and y, each (T, len(SIDES), 2)."""
+    left, right = joints[:, SIDES[:, 0]], joints[:, SIDES[:, 1]]
+    return (left + right) / 2, np.abs(left - right)
 
 
 def _evenly(joints: np.ndarray, time: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from recognition.data.descriptors.kernel_ridge import (
 )
 
 CLASSES, SIZE = 3, 6
-SHARES = [(4, 2.0), (2, 1.0)]
+SHARES = [(4, (2.0,)), (2, (1.0,))]
 
 
 def clouds(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from recognition.data.descriptors.classifier import MovementClassifier
 from recognition.data.descriptors.kernel_ridge import Kernel, KernelRidge, fit, sharpness_of
 
 CLASSES, SIZE = 3, 6
-SHARES = [(4, 2.0), (2, 1.0)]
+SHARES = [(4, (2.0,)), (2, (1.0,))]
 
 
 def clouds(rows: int = 60, seed: int = 0, *, useful: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -113,3 +113,23 @@ def test_joint_probabilities_are_the_weighted_mean() -> None:
     torch.testing.assert_close(module.joined(network, given).softmax(1), expected, atol=1e-5, rtol=1e-4)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(module.joined(network, given).softmax(1), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_share_is_chosen_by_the_likelihood_of_groups_that_were_left_out() -> None:
+    descriptors, labels, groups = clouds()
+    useless = np.random.default_rng(1).normal(size=(len(labels), 40))
+    told = np.concatenate([descriptors, useless], axis=1)
+    sizes = [size for size, _ in SHARES]
+
+    def fitted(possible: tuple[float, ...]) -> KernelRidge:
+        shares = [*SHARES, (useless.shape[1], possible)]
+        return fit(told, labels, groups, classes=CLASSES, shares=shares)
+
+    def loss(one: KernelRidge) -> float:
+        logits = one.left_out - np.log(np.exp(one.left_out).sum(axis=1, keepdims=True))
+        return -float(logits[np.arange(len(labels)), labels].mean())
+
+    with_them, chosen = fitted((9.0,)), fitted((0.0, 9.0))
+    assert loss(chosen) < loss(with_them)
+    assert not chosen.weight[sum(sizes) :].any() and with_them.weight[sum(sizes) :].all()
+    np.testing.assert_allclose((chosen.weight**2).sum(), 1)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from pose_extraction.skeleton import COCO17
 from recognition.data.descriptors.copies import varied
-from recognition.data.descriptors.movement import FEWEST, GROUPS, RATE, SIZE, describe, describe_clip
+from recognition.data.descriptors.movement import FEWEST, GROUPS, RATE, SIDES, SIZE, describe, describe_clip
 from test_support.clips.made_motions import made_clip
 
 LEFT_WRIST, RIGHT_HIP = 9, 12
@@ -64,6 +65,37 @@ def test_numbers_equal_a_plain_computation() -> None:
     np.testing.assert_allclose(group(descriptor, "speed")[place : place + 2], np.abs(speed).mean(axis=0), rtol=1e-5)
     moved = (hips[-1] - hips[0]) / torso / (time[-1] - time[0])
     np.testing.assert_allclose(group(descriptor, "travel")[6:8], moved, rtol=1e-5)
+
+
+def test_what_is_told_of_both_sides_does_not_depend_on_which_is_which() -> None:
+    joints, time = moving(), np.arange(30) / RATE
+    taken = joints.copy()
+    mistaken = np.random.default_rng(0).random(30) < 0.4
+    limbs = SIDES.ravel()
+    taken[np.ix_(mistaken, limbs)] = joints[np.ix_(mistaken, np.array(COCO17.flip_indices)[limbs])]
+    np.testing.assert_allclose(group(describe(taken, time), "sides"), group(describe(joints, time), "sides"), rtol=1e-5)
+    assert np.abs(group(describe(taken, time), "speed") - group(describe(joints, time), "speed")).max() > 1
+
+
+def test_numbers_of_both_sides_equal_a_plain_computation() -> None:
+    frames = 40
+    joints, time = moving(frames), np.arange(frames) / RATE
+    smooth, middle, apart = joints.copy(), joints[:, 0].copy(), joints[:, 0].copy()
+    for frame in range(frames):
+        near = [joints[min(max(other, 0), frames - 1)] for other in (frame - 1, frame, frame + 1)]
+        smooth[frame] = np.mean(near, axis=0)
+        middle[frame] = np.mean([(one[LEFT_WRIST] + one[LEFT_WRIST + 1]) / 2 for one in near], axis=0)
+        apart[frame] = np.mean([np.abs(one[LEFT_WRIST] - one[LEFT_WRIST + 1]) for one in near], axis=0)
+    hips, shoulders = smooth[:, [11, 12]].mean(axis=1), smooth[:, [5, 6]].mean(axis=1)
+    widths = 1.3 * np.linalg.norm(smooth[:, 5] - smooth[:, 6], axis=1)
+    torso = max(np.percentile(np.linalg.norm(shoulders - hips, axis=1), 75), np.percentile(widths, 75))
+    # Elbows come before wrists; the middles of all pairs come before their distances.
+    for place, values in ((2, (middle - hips) / torso), (8 + 2, apart / torso)):
+        speed = np.diff(values, axis=0) * RATE
+        expected = [values.mean(axis=0), *np.percentile(values, [10, 50, 90], axis=0), values.std(axis=0)]
+        expected += [np.abs(speed).mean(axis=0), speed.std(axis=0)]
+        found = group(describe(joints, time), "sides").reshape(7, 16)[:, place : place + 2]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_gaps_are_interpolated_and_joints_never_seen_are_unknown() -> None:
