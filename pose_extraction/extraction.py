@@ -11,15 +11,11 @@ from pose_extraction.networks.blazepose.estimator import BlazePoseEstimator
 from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.poses import FramePoses, VideoPoses
-from pose_extraction.region_streaming import estimate_followed
-from pose_extraction.streaming import (
-    BottomUpEstimator,
-    StageTimes,
-    Video,
-    detect_persons,
-    estimate_bottomup,
-    estimate_topdown,
-)
+from pose_extraction.streaming.bottomup import BottomUpEstimator, estimate_bottomup
+from pose_extraction.streaming.persons import detect_persons
+from pose_extraction.streaming.regions import estimate_followed
+from pose_extraction.streaming.stage_times import StageTimes, Video
+from pose_extraction.streaming.topdown import estimate_topdown
 from pose_extraction.tracking.cleaning import (
     CleaningSettings,
     clean,

@@ -24,7 +24,6 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("engines", "oks", "poses", "video"),
         ("drawing", "formats", "networks", "tracking"),
         ("exchange", "streaming"),
-        ("region_streaming",),
         ("extraction",),
         ("following", "image_poses"),
     ),

@@ -25,8 +25,8 @@ from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.networks.names import is_blazepose
 from pose_extraction.poses import FramePoses
 from pose_extraction.queues import map_ahead
-from pose_extraction.region_streaming import restarts
-from pose_extraction.streaming import key_frames
+from pose_extraction.streaming.key_frames import key_frames
+from pose_extraction.streaming.regions import restarts
 from pose_extraction.tracking.raw_poses import RawPoses
 from pose_extraction.video.reader import VideoInfo, claimed_seconds, frame_times
 

@@ -21,7 +21,7 @@ from pose_extraction.formats.person_labels import person_labels_of
 from pose_extraction.formats.persons import unmatched_persons
 from pose_extraction.networks.identity import NetworkIdentity, NetworkOptions
 from pose_extraction.networks.names import is_blazepose
-from pose_extraction.region_streaming import RESTART_SECONDS, SETTLING_SECONDS
+from pose_extraction.streaming.regions import RESTART_SECONDS, SETTLING_SECONDS
 from pose_extraction.tracking.cleaning import CleaningSettings
 from pose_extraction.video.notes import Note
 

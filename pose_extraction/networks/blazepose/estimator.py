@@ -1,7 +1,7 @@
 """BlazePose: a detector and a landmark network, for one or a few persons near the camera.
 
 Bazarevsky et al., "BlazePose: On-device Real-time Body Pose Tracking", 2020. The order of the steps in a video is in
-`pose_extraction.region_streaming`.
+`pose_extraction.streaming.regions`.
 """
 
 from collections.abc import Sequence

@@ -16,8 +16,8 @@ from pipeline.extract.pieces import piece_bounds
 from pipeline.extract.share import Share
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.extraction import ExtractionSettings
-from pose_extraction.region_streaming import restarts
-from pose_extraction.streaming import key_frames
+from pose_extraction.streaming.key_frames import key_frames
+from pose_extraction.streaming.regions import restarts
 from pose_extraction.video.reader import VideoReader, frame_times
 from test_support.networks.made_runs import SIZE, all_files
 from test_support.videos.made_video import write_made_clip

@@ -6,11 +6,11 @@ import pytest
 
 from pipeline import extract_videos
 from pipeline.extract.pieces import piece_bounds
-from pose_extraction import region_streaming
 from pose_extraction.extraction import ExtractionSettings
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.networks.model_zoo import lookup
 from pose_extraction.networks.weights import is_here
+from pose_extraction.streaming import regions
 from pose_extraction.video.reader import frame_times
 
 CLIPS = ("demo_skeleton.mp4", "demo_spatiotemporal_det.mp4", "test_video_structuralize.mp4")
@@ -66,8 +66,8 @@ def test_persons_who_are_followed_from_frame_to_frame_have_the_same_poses_in_pie
     shared_data, tmp_path, monkeypatch, video
 ):
     # So that a short clip has several pieces.
-    monkeypatch.setattr(region_streaming, "RESTART_SECONDS", 1.0)
-    monkeypatch.setattr(region_streaming, "SETTLING_SECONDS", 0.4)
+    monkeypatch.setattr(regions, "RESTART_SECONDS", 1.0)
+    monkeypatch.setattr(regions, "SETTLING_SECONDS", 0.4)
     times = [time for time in frame_times(shared_data / video) if time < 3]
     assert len(piece_bounds(times, ExtractionSettings(), 0.9, follows=True)) == 3
     settings = {"estimator": "blazepose", "device": "cpu", "end": 3.0, "labels": "none"}

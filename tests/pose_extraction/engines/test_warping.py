@@ -14,7 +14,8 @@ from pose_extraction.engines.warping import OLDER_DIFFERENCE, DeviceWarp, warp_i
 from pose_extraction.networks.estimators import load_estimator
 from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
-from pose_extraction.streaming import StageTimes, estimate_topdown
+from pose_extraction.streaming.stage_times import StageTimes
+from pose_extraction.streaming.topdown import estimate_topdown
 from pose_extraction.video.reader import Frame
 from test_support.videos.made_video import made_box, made_frame
 

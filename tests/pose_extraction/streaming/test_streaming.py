@@ -12,15 +12,11 @@ from pose_extraction.errors import BackendError
 from pose_extraction.networks.detection import Detections
 from pose_extraction.networks.topdown import Crops, TopdownEstimator, TopdownSpec
 from pose_extraction.poses import FramePoses
-from pose_extraction.streaming import (
-    MOST_BETWEEN,
-    KeyRule,
-    StageTimes,
-    between,
-    detect_persons,
-    estimate_bottomup,
-    estimate_topdown,
-)
+from pose_extraction.streaming.bottomup import estimate_bottomup
+from pose_extraction.streaming.key_frames import MOST_BETWEEN, KeyRule
+from pose_extraction.streaming.persons import between, detect_persons
+from pose_extraction.streaming.stage_times import StageTimes
+from pose_extraction.streaming.topdown import estimate_topdown
 from pose_extraction.video.reader import Frame
 
 FPS = 10.0

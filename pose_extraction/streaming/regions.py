@@ -1,8 +1,8 @@
 """Run an estimator that follows persons from frame to frame on the frames of many videos, in shared batches.
 
 A person is looked at in a square that follows from the landmarks of the previous frame, so the frames of a video are
-processed one after the other; persons, and frames of other videos, share a batch. As in `streaming`, the results of a
-video do not depend on other videos in the batch.
+processed one after the other; persons, and frames of other videos, share a batch. As elsewhere in this package, the
+results of a video do not depend on other videos in the batch.
 
 On a grid of video time, persons are found afresh, and the new squares take over from the old ones once they have
 settled. So the poses of a frame depend on a bounded part of the video before it, and a video in pieces that start on
@@ -23,7 +23,8 @@ from pose_extraction.networks.blazepose.landmarks import Landmarks
 from pose_extraction.networks.blazepose.regions import Regions, regions_of_boxes
 from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.poses import FramePoses
-from pose_extraction.streaming import MOST_BETWEEN, KeyRule, StageTimes, Video
+from pose_extraction.streaming.key_frames import MOST_BETWEEN, KeyClock, KeyRule
+from pose_extraction.streaming.stage_times import StageTimes, Video
 from pose_extraction.video.reader import Frame
 
 # Squares of one person: their centres differ by less than this fraction of the side, and their sides by less than this
@@ -70,21 +71,18 @@ class _Followed:
 
 
 @dataclass(eq=False)
-class _KeyClock:
+class _RestartClock:
     """Tells which frames of a video are key frames, and in which of them persons are found afresh."""
 
-    is_key: KeyRule
-    _times: list[float] = field(default_factory=list)
+    keys: KeyClock
+    _last: float | None = None
 
     def add(self, time: float) -> tuple[bool, bool]:
         """Take the time in seconds of the next frame; return whether it is a key frame, and whether it restarts."""
-        self._times.append(time)
-        if len(self._times) == 1:
-            return True, True
-        if not self.is_key(self._times):
+        if not self.keys.add(time):
             return False, False
-        restarts = self._times[0] // RESTART_SECONDS != time // RESTART_SECONDS
-        self._times = [time]
+        restarts = self._last is None or self._last // RESTART_SECONDS != time // RESTART_SECONDS
+        self._last = time
         return True, restarts
 
 
@@ -99,7 +97,7 @@ class _OpenVideo:
         ended: Whether the last frame has arrived.
     """
 
-    clock: _KeyClock
+    clock: _RestartClock
     line: deque[_Waiting] = field(default_factory=deque)
     followed: list[_Followed] = field(default_factory=list)
     ended: bool = False
@@ -115,6 +113,11 @@ class _OpenVideo:
         return head, self.followed
 
 
+def _clock(is_key: KeyRule) -> _RestartClock:
+    # No frame waits for the next key frame, so there may be any number between two.
+    return _RestartClock(KeyClock(is_key, most_between=None))
+
+
 def _has_settled(start: float, time: float) -> bool:
     return time - start >= SETTLING_SECONDS
 
@@ -124,12 +127,12 @@ def restarts(times: Sequence[float], is_key: KeyRule) -> Iterator[tuple[int, int
 
     Args:
         times: Times in seconds of the frames.
-        is_key: See `detect_persons`.
+        is_key: See `KeyRule`.
 
     Yields:
         (number of a frame in which persons are found afresh, number of the first frame whose poses follow from it).
     """
-    clock = _KeyClock(is_key)
+    clock = _clock(is_key)
     begins = [index for index, time in enumerate(times) if clock.add(time)[1]]
     for begin in begins[1:]:
         first = bisect_left(times, True, lo=begin, key=lambda time: _has_settled(times[begin], time))
@@ -150,7 +153,7 @@ def estimate_followed(
         frames: (video, frame) pairs; the frame None ends the video. Videos may be interleaved.
         estimator: The estimator.
         detector: Finds the persons in key frames; None for the detector of the estimator.
-        is_key: See `detect_persons`; the first frame of a video is a key frame, too.
+        is_key: See `KeyRule`.
         times: The time spent is added here.
 
     Yields:
@@ -186,7 +189,7 @@ def estimate_followed(
             yield video, None
 
     for video, frame in frames:
-        opened = open_videos.setdefault(video, _OpenVideo(_KeyClock(is_key)))
+        opened = open_videos.setdefault(video, _OpenVideo(_clock(is_key)))
         if frame is None:
             opened.ended = True
             if not opened.line:

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pose_extraction import region_streaming
 from pose_extraction.extraction import ExtractionSettings
 from pose_extraction.networks.blazepose.estimator import BlazePoseDetector, BlazePoseEstimator
 from pose_extraction.networks.blazepose.landmarks import COCO
 from pose_extraction.poses import FramePoses
-from pose_extraction.region_streaming import SEARCH_PAUSE, estimate_followed, restarts
-from pose_extraction.streaming import KeyRule, StageTimes
+from pose_extraction.streaming import regions
+from pose_extraction.streaming.key_frames import KeyRule
+from pose_extraction.streaming.regions import SEARCH_PAUSE, estimate_followed, restarts
+from pose_extraction.streaming.stage_times import StageTimes
 from pose_extraction.video.reader import Frame
 from test_support.clips.marked_persons import Person, draw, estimator, finder_of, landmarks_of, looker_of
 
@@ -186,8 +187,8 @@ def drawn_with(scene: Scene, radius: list[int], begin: int = 0) -> Iterator[tupl
 
 
 def restarting(monkeypatch: pytest.MonkeyPatch, every: float, settling: float) -> None:
-    monkeypatch.setattr(region_streaming, "RESTART_SECONDS", every)
-    monkeypatch.setattr(region_streaming, "SETTLING_SECONDS", settling)
+    monkeypatch.setattr(regions, "RESTART_SECONDS", every)
+    monkeypatch.setattr(regions, "SETTLING_SECONDS", settling)
 
 
 @pytest.mark.parametrize("settling", [0.0, 0.3, 0.9])
