@@ -1,6 +1,7 @@
 """Typed settings. Unknown keys and wrong types are refused; the message suggests the nearest known key."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -27,6 +28,9 @@ _PLAINER = {
     "a valid string": "text",
     "a valid boolean": "true or false",
 }
+
+# First line of the configs of the package: the command that they are for.
+_USE = re.compile(r"# (skelpipe \w+)")
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -58,8 +62,10 @@ def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str | None)
                 # A number is an index into a list; the settings of its items are those of the field.
                 section = sections_of(section).get(part, section)
             near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
-            hint = f"; did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else ""
-            raise UsageError(f"{place}: unknown setting {key!r}{hint}") from error
+            within = f"{'.'.join(path[:-1])} has" if len(path) > 1 else "there are"
+            known = f"{within} {', '.join(section.model_fields)}"
+            hint = f"did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else known
+            raise UsageError(f"{place}: unknown setting {key!r}; {hint}") from error
         if first["type"] == "missing":
             raise UsageError(f"{place}: the setting {key!r} is missing") from error
         message = expected([one for one in error.errors() if one["loc"][: len(path)] == first["loc"][: len(path)]])
@@ -204,10 +210,17 @@ def _place_of(key: str, kind: type[BaseModel]) -> tuple[str | None, str]:
         return full[bare[0]]
     if bare:
         raise UsageError(f"{key!r} is ambiguous; write {' or '.join(bare)}")
-    names = {**{dotted.rpartition(".")[2]: dotted for dotted in full}, **{dotted: dotted for dotted in full}}
+    settings = [dotted for dotted in full if dotted not in sections]
+    names = {**{dotted.rpartition(".")[2]: dotted for dotted in settings}, **{dotted: dotted for dotted in settings}}
     near = difflib.get_close_matches(key, names, n=1)
-    hint = f"; did you mean {names[near[0]]!r}?" if near else ""
-    raise UsageError(f"unknown setting {key!r}{hint}")
+    section = key.partition(".")[0]
+    if near:
+        hint = f"did you mean {names[near[0]]!r}?"
+    elif section in sections:
+        hint = f"{section} has {', '.join(sections[section].model_fields)}"
+    else:
+        hint = f"there are {', '.join(f'{name}...' if name in sections else name for name in kind.model_fields)}"
+    raise UsageError(f"unknown setting {key!r}; {hint}")
 
 
 def find_config(name: str) -> Path:
@@ -252,7 +265,13 @@ def read_config(name: str, kind: type[BaseModel]) -> dict[str, Any]:
         UsageError: The file does not exist, or is not a YAML mapping of known settings.
     """
     values = _read_chain(name, ())
-    parse(values, kind, place=str(find_config(name)))
+    path = find_config(name)
+    try:
+        parse(values, kind, place=str(path))
+    except UsageError as error:
+        use = _USE.match(path.read_text(encoding="utf-8"))
+        hint = f" (it is a config of `{use[1]}`)" if use else ""
+        raise UsageError(f"{error}{hint}") from error
     return values
 
 
