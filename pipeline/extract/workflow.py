@@ -252,7 +252,7 @@ def _end_joined(
     A process that was killed after it had joined them did not report that, and its piece was extracted once more.
     """
     from pipeline.extract.pieces import remove_pieces_of
-    from pipeline.extract.results.checking import result_state
+    from pipeline.extract.results.checking import result_state, tell_finished
 
     try:
         state = result_state(plan, source, finished)
@@ -265,5 +265,5 @@ def _end_joined(
         failures.add(source.relative, f"{source.shown}: {reason}")
         return
     finished.add(source.frame_dir, state.finished)
-    notes.add(source.relative, list(state.finished.notes))
+    tell_finished(plan, source, state.finished, failures, notes.add)
     remove_pieces_of(plan, source)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -247,10 +247,28 @@ def _note(
     if not state.is_known:
         log_of_finished.add(source.frame_dir, finished)
     # A label without its person is likely a mistake in the table, so it is reported every time.
-    tell = notes.add if finished.mistaken else notes.keep
+    tell_finished(plan, source, finished, failures, notes.add if finished.mistaken else notes.keep)
+    return state.relabelled
+
+
+def tell_finished(
+    plan: ExtractionPlan,
+    source: Source,
+    finished: Finished,
+    failures: Failures,
+    tell: Callable[[str, list[str]], None],
+) -> None:
+    """Reports the notes on a finished video, and the clips that its result lacks.
+
+    Args:
+        plan: See `ExtractionPlan`.
+        source: The video.
+        finished: What is known of its result.
+        failures: Takes the lost clips.
+        tell: Takes the notes: a method of `Notes`.
+    """
     tell(source.relative, list(finished.notes))
     planned = {clip.frame_dir for clip in plan.clips[source.frame_dir]}
     lost = lost_clips(plan, source, planned - set(finished.missing))
     if lost:
         failures.add(source.relative, f"{source.shown}: {'; '.join(lost)} (its other clips are written)")
-    return state.relabelled
