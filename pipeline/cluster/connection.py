@@ -1,10 +1,10 @@
 """The connection to a Ray cluster, and how many actors its nodes have room for."""
 
-import gc
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -83,8 +83,9 @@ def connected(options: ClusterOptions) -> Iterator[None]:
     for name in (UV_RUN, USAGE_STATISTICS):
         os.environ.setdefault(name, "0")
     address = _local_or_given(options.address)
-    if address == "local":
-        # Ray makes the token. A cluster that exists has its own mode, which the user has to set here, too.
+    if address == "local" and "ray" not in sys.modules:
+        # Ray makes the token. A cluster that exists has its own mode, which the user has to set here, too. Ray reads
+        # the mode when it is imported; where it has been, a mode set now would hold for the cluster alone.
         os.environ.setdefault(AUTHENTICATION, "token")
     _check_reachable(address)
     in_main_thread = threading.current_thread() is threading.main_thread()
@@ -118,9 +119,6 @@ def connected(options: ClusterOptions) -> Iterator[None]:
         if ours:
             with suppress(Exception):
                 ray.shutdown()
-            # Now, because connections in reference cycles crash a forked process in which they end, such as one that
-            # reads clips for a training.
-            gc.collect()
 
 
 def _local_or_given(address: str | None) -> str | None:

@@ -1,6 +1,5 @@
 """A Ray cluster on this machine for tests: a head without cores, and three nodes with one core each."""
 
-import gc
 import os
 import tempfile
 import traceback
@@ -15,6 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 STORE = 80 << 20
 ATTEMPTS = 3
 NODES = 3
+# Every node, for as long as this process runs. Ray holds a node by a function to be called at the end of the process.
+# From Python 3.13 on, a forked process forgets these functions. The node's connection would then end there, without the
+# threads that it needs, and the process, such as one that reads clips for a training, would crash.
+_nodes: list[Any] = []
 
 
 @contextmanager
@@ -42,6 +45,7 @@ def small_cluster() -> Iterator[Any]:
             lock(turn)
             made = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
             made.cache = Path(cache.name)
+            _nodes.append(made.head_node)
             for _ in range(NODES):
                 add_node(made)
         yield made
@@ -50,8 +54,6 @@ def small_cluster() -> Iterator[Any]:
             # A test may have killed some of its processes.
             if made is not None:
                 made.shutdown()
-        # As in `connected`.
-        gc.collect()
         cache.cleanup()
         os.environ.clear()
         os.environ.update(before)
@@ -62,6 +64,7 @@ def add_node(cluster: Any) -> None:
     before = set(cluster.worker_nodes)
     variables = {"SKELPIPE_CACHE": str(cluster.cache)}
     node = _started(lambda: cluster.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30, env_vars=variables))
+    _nodes.append(node)
     # Without those whose start has failed.
     cluster.worker_nodes = before | {node}
 
@@ -94,6 +97,7 @@ def _end_started(error: Exception) -> None:
         for value in frame.f_locals.values()
         if isinstance(value, Node)
     }
+    _nodes.extend(nodes.values())
     for node in nodes.values():
         with suppress(Exception):
             node.kill_all_processes(check_alive=False, wait=True)
