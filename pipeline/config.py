@@ -210,17 +210,25 @@ def _place_of(key: str, kind: type[BaseModel]) -> tuple[str | None, str]:
         return full[bare[0]]
     if bare:
         raise UsageError(f"{key!r} is ambiguous; write {' or '.join(bare)}")
-    settings = [dotted for dotted in full if dotted not in sections]
+    raise UsageError(
+        f"unknown setting {key!r}; {_hint(key, [dotted for dotted in full if dotted not in sections], kind)}"
+    )
+
+
+def _hint(key: str, settings: Sequence[str], kind: type[BaseModel]) -> str:
+    """What to write instead of an unknown key, given the settings by their dotted names."""
+    section, _, name = key.rpartition(".")
+    sections = sections_of(kind)
+    if section in sections:
+        near = difflib.get_close_matches(name, sections[section].model_fields, n=1)
+        if not near:
+            return f"{section} has {', '.join(sections[section].model_fields)}"
+        return f"did you mean {f'{section}.{near[0]}'!r}?"
     names = {**{dotted.rpartition(".")[2]: dotted for dotted in settings}, **{dotted: dotted for dotted in settings}}
     near = difflib.get_close_matches(key, names, n=1)
-    section = key.partition(".")[0]
     if near:
-        hint = f"did you mean {names[near[0]]!r}?"
-    elif section in sections:
-        hint = f"{section} has {', '.join(sections[section].model_fields)}"
-    else:
-        hint = f"there are {', '.join(f'{name}...' if name in sections else name for name in kind.model_fields)}"
-    raise UsageError(f"unknown setting {key!r}; {hint}")
+        return f"did you mean {names[near[0]]!r}?"
+    return f"there are {', '.join(f'{own}...' if own in sections else own for own in kind.model_fields)}"
 
 
 def find_config(name: str) -> Path:

@@ -83,9 +83,8 @@ def connected(options: ClusterOptions) -> Iterator[None]:
     for name in (UV_RUN, USAGE_STATISTICS):
         os.environ.setdefault(name, "0")
     address = _local_or_given(options.address)
-    if address == "local" and "ray" not in sys.modules:
-        # Ray makes the token. A cluster that exists has its own mode, which the user has to set here, too. Ray reads
-        # the mode when it is imported; where it has been, a mode set now would hold for the cluster alone.
+    if address == "local" and not _is_imported():
+        # Ray makes the token. A cluster that exists has its own mode, which the user has to set here, too.
         os.environ.setdefault(AUTHENTICATION, "token")
     _check_reachable(address)
     in_main_thread = threading.current_thread() is threading.main_thread()
@@ -119,6 +118,11 @@ def connected(options: ClusterOptions) -> Iterator[None]:
         if ours:
             with suppress(Exception):
                 ray.shutdown()
+
+
+def _is_imported() -> bool:
+    """Whether Ray has read the mode of authentication already: one set now would hold for the cluster alone."""
+    return "ray" in sys.modules
 
 
 def _local_or_given(address: str | None) -> str | None:

@@ -82,7 +82,7 @@ CASES = {
     "convert ntu nosuch": (2, "nosuch: contains no *.skeleton files"),
     # An unknown setting, name or option.
     "train training.epoch=3": (2, "unknown setting 'training.epoch'"),
-    "train training.qqqqqq=3": (2, "unknown setting 'training.qqqqqq'; training has "),
+    "train training.lr=3": (2, "unknown setting 'training.lr'; training has "),
     "train nosuch=3": (2, "unknown setting 'nosuch'; there are out, init, data..., model..."),
     "train nosuch": (2, "unknown config nosuch"),
     "train extract/accurate": (2, "(it is a config of `skelpipe extract`)"),

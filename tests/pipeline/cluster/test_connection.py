@@ -87,6 +87,7 @@ def test_the_environment_of_uv_run_is_not_sent_to_every_worker_unless_the_user_a
 def test_a_cluster_that_the_command_starts_asks_for_a_token(begun, tmp_path, monkeypatch):
     """One that exists has its own mode."""
     monkeypatch.setattr(connection, "PROCESSES", tmp_path)
+    monkeypatch.setattr(connection, "_is_imported", lambda: False)
     for given, variable in (
         (None, None),
         ("local", None),
@@ -112,6 +113,15 @@ def test_a_cluster_that_the_command_starts_asks_for_a_token(begun, tmp_path, mon
         (None, None),
         ("local", "disabled"),
     ]
+
+
+def test_ray_that_was_imported_before_decides_about_the_token(begun, tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "PROCESSES", tmp_path)
+    for name in (AUTHENTICATION, "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    with connected(ClusterOptions()):
+        pass
+    assert [(address, variables.get(AUTHENTICATION)) for address, variables in begun] == [("local", None)]
 
 
 def test_a_cluster_on_this_machine_is_used(begun, tmp_path, monkeypatch):
