@@ -17,6 +17,7 @@ from recognition.confidence.confidence import (
 )
 from recognition.confidence.feature_distance import FEWEST_CLIPS, fit_feature_distance, left_out_distances
 from recognition.confidence.unknown_scores import KINDS_OF_LOGITS, unknown_score
+from recognition.exporting.confidence import CalibratedOutput
 
 NO_FEATURES = np.zeros((0, 0))
 
@@ -113,6 +114,16 @@ def test_distance_equals_its_definition_with_explicit_inverses() -> None:
         for row in asked
     ]
     np.testing.assert_allclose(fit_feature_distance(features, labels)(others), expected, rtol=1e-8, atol=1e-8)
+
+
+def test_distance_of_an_earlier_version_uses_the_features_that_it_knows() -> None:
+    features, labels = made_features(60)
+    distance = fit_feature_distance(features, labels)
+    more = np.concatenate([features, np.full((60, 3), 1e6)], axis=1)
+    np.testing.assert_array_equal(distance(more), distance(features))
+    exported = CalibratedOutput(Confidence(1.0, "distance", None, None, 60, distance, (1.0, 1.0)))
+    _, found = exported(torch.zeros(60, 3), torch.from_numpy(more))
+    np.testing.assert_allclose(found, distance(features), rtol=1e-5)
 
 
 def test_distance_separates_a_class_that_was_not_fitted() -> None:

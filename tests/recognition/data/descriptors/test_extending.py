@@ -1,8 +1,12 @@
 """Adding clips to a fitted kernel classifier, compared with solving the whole system again."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
+from recognition import run_file
 from recognition.data.descriptors.classifier import MovementClassifier
 from recognition.data.descriptors.extending import extend, known_of
 from recognition.data.descriptors.kernel_ridge import (
@@ -13,6 +17,10 @@ from recognition.data.descriptors.kernel_ridge import (
     standardised,
     targets_of,
 )
+from recognition.data.descriptors.movement import SIZE as NUMBERS
+from recognition.packed import EVERYDAY
+from recognition.runs import load_run
+from recognition.runs import run_file as file_of
 
 CLASSES, SIZE = 3, 6
 SHARES = [(4, (2.0,)), (2, (1.0,))]
@@ -79,11 +87,30 @@ def test_classes_may_have_other_numbers() -> None:
     assert known_of(module).renumbered([2, 0, 1]).labels.tolist() == [[2, 0, 1][label] for label in labels]
 
 
+def test_a_classifier_of_an_earlier_version_uses_the_numbers_that_it_knows() -> None:
+    _, module, _ = stored()
+    descriptors, labels = clouds(9, 1)
+    more = np.concatenate([descriptors, np.full((9, 5), np.nan), np.full((9, 5), 1e6)], axis=1)
+    assert torch.equal(module(torch.from_numpy(more)), module(torch.from_numpy(descriptors)))
+    one, other = (extend(known_of(module), each, labels, labels, classes=CLASSES) for each in (more, descriptors))
+    np.testing.assert_array_equal(one.coefficients, other.coefficients)
+
+
+def test_a_run_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    fewer = 438
+    content = run_file.load(file_of(EVERYDAY))
+    for name in ("mean", "scale", "weight", "centres"):
+        key = f"recognizer.movement.{name}"
+        content["model"][key] = content["model"][key][..., :fewer].contiguous()
+    run_file.save(tmp_path / "best.safetensors", content)
+    movement = load_run(tmp_path / "best.safetensors").recognizer.movement
+    assert movement is not None and movement.is_fitted
+    described = torch.randn(3, NUMBERS)
+    assert torch.equal(movement(described), movement(described[:, :fewer]))
+
+
 @pytest.mark.slow
 def test_the_shipped_recognizer_can_be_extended() -> None:
-    from recognition.packed import EVERYDAY
-    from recognition.runs import load_run
-
     movement = load_run(EVERYDAY).recognizer.movement
     assert movement is not None
     known = known_of(movement)
