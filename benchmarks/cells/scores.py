@@ -146,13 +146,13 @@ def unknown_detection(results: Mapping[Key, Result], names: Mapping[str, Sequenc
 
     Args:
         results: Results with a class left out.
-        names: Class names of each data set, by its title.
+        names: Class names of the data sets, by their titles; others are left out.
     """
     from sklearn.metrics import roc_auc_score
 
     pooled: dict[tuple[str, str, str, int], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
     for key, result in results.items():
-        if key.left_out is not None and key.condition == "clean":
+        if key.left_out is not None and key.condition == "clean" and key.data in names:
             new = result.labels == names[key.data].index(key.left_out)
             there = ~np.isnan(result.unknown)
             pooled[key.data, key.method, key.left_out, key.seed].append((new[there], result.unknown[there]))

@@ -369,6 +369,8 @@ def test_a_class_that_is_left_out_is_tested_but_not_trained(weizmann: Path, tmp_
     )
     # With one class left, its clips are certain and so are all others: nothing tells them apart.
     assert unknown_detection(results, {"weizmann": CLASSES})["weizmann"]["svm"] == pytest.approx(0.5)
+    # Without the names of its classes, a data set is left out.
+    assert unknown_detection(results, {}) == {}
 
 
 def test_cells_that_equal_those_of_all_clips_are_omitted(weizmann: Path) -> None:
