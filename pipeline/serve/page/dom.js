@@ -137,12 +137,18 @@ export function oncePerFrame(draw) {
   };
 }
 
-/** Show a message for a few seconds. @param {string} text @param {"note" | "error"} [kind] */
-export function toast(text, kind = "note") {
+/**
+ * Show a message for some seconds.
+ *
+ * @param {string} text
+ * @param {"note" | "error"} [kind]
+ * @param {number} [seconds]
+ */
+export function toast(text, kind = "note", seconds = kind === "error" ? 12 : 4) {
   const stack = /** @type {HTMLElement} */ (document.getElementById("toasts"));
   for (const old of stack.children) if (old.firstChild?.textContent === text) old.remove();
   const element = h(`div.toast.${kind}`, { role: kind === "error" ? "alert" : "status" }, h("span", null, text));
   element.append(iconButton("close", "Close message", "", () => element.remove()));
   stack.append(element);
-  setTimeout(() => element.remove(), kind === "error" ? 12000 : 4000);
+  setTimeout(() => element.remove(), 1000 * seconds);
 }

@@ -155,17 +155,22 @@ def long_video(length: int) -> VideoPoses:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not measure peaks of memory")
 def test_memory_does_not_hold_the_joints_of_a_long_video(tmp_path):
-    peaks, sizes = [], []
-    for length in (20_000, 120_000):
+    def measured(length: int) -> tuple[int, int]:
+        """Peak of the memory while a video is cleaned and written, and size of its file, in bytes."""
         video = long_video(length)
         # The peak of the process is from now on.
         Path("/proc/self/clear_refs").write_text("5")
         cleaned = clean(video, CleaningSettings())
         clip = ExtractedClip(cleaned, {"clean": clean_counts(cleaned)})
         write(tmp_path / "a.pkl", [clip], [])
-        peaks.append(status("VmHWM"))
-        sizes.append((tmp_path / "a.pkl").stat().st_size)
-    assert peaks[1] - peaks[0] < 0.4 * (sizes[1] - sizes[0])
+        return status("VmHWM"), (tmp_path / "a.pkl").stat().st_size
+
+    # Joints that are held would cost their size every time; what else this process does may cost it once.
+    excess = []
+    for _ in range(3):
+        (short_peak, short), (long_peak, long) = measured(20_000), measured(120_000)
+        excess.append((long_peak - short_peak) / (long - short))
+    assert min(excess) < 0.4
 
 
 @pytest.mark.parametrize("block", [1, 7, 400, 1000])

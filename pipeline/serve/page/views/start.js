@@ -109,7 +109,8 @@ export class DropZone {
     );
     const skipped = this._uploads.add(files, settings);
     if (skipped === files.length) toast("There is no video among these files.", "error");
-    else if (skipped) toast(`${skipped} of ${files.length} files are not videos and were left out.`);
+    // As long as an error: who drops a large folder looks at the list of uploads first.
+    else if (skipped) toast(`${skipped} of ${files.length} files are not videos and were left out.`, "note", 12);
   }
 
   /** @param {HTMLInputElement} input */
