@@ -61,11 +61,7 @@ def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str | None)
             for part in path[:-1]:
                 # A number is an index into a list; the settings of its items are those of the field.
                 section = sections_of(section).get(part, section)
-            near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
-            within = f"{'.'.join(path[:-1])} has" if len(path) > 1 else "there are"
-            known = f"{within} {', '.join(section.model_fields)}"
-            hint = f"did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else known
-            raise UsageError(f"{place}: unknown setting {key!r}; {hint}") from error
+            raise UsageError(f"{place}: unknown setting {key!r}; {_hint_of(section, path)}") from error
         if first["type"] == "missing":
             raise UsageError(f"{place}: the setting {key!r} is missing") from error
         message = expected([one for one in error.errors() if one["loc"][: len(path)] == first["loc"][: len(path)]])
@@ -220,15 +216,21 @@ def _hint(key: str, settings: Sequence[str], kind: type[BaseModel]) -> str:
     section, _, name = key.rpartition(".")
     sections = sections_of(kind)
     if section in sections:
-        near = difflib.get_close_matches(name, sections[section].model_fields, n=1)
-        if not near:
-            return f"{section} has {', '.join(sections[section].model_fields)}"
-        return f"did you mean {f'{section}.{near[0]}'!r}?"
+        return _hint_of(sections[section], [section, name])
     names = {**{dotted.rpartition(".")[2]: dotted for dotted in settings}, **{dotted: dotted for dotted in settings}}
     near = difflib.get_close_matches(key, names, n=1)
     if near:
         return f"did you mean {names[near[0]]!r}?"
     return f"there are {', '.join(f'{own}...' if own in sections else own for own in kind.model_fields)}"
+
+
+def _hint_of(section: type[BaseModel], path: Sequence[str]) -> str:
+    """What to write instead of an unknown key, given the class of its section and its parts."""
+    *within, name = path
+    near = difflib.get_close_matches(name, section.model_fields, n=1)
+    if near:
+        return f"did you mean {'.'.join([*within, near[0]])!r}?"
+    return f"{'.'.join(within) + ' has' if within else 'there are'} {', '.join(section.model_fields)}"
 
 
 def find_config(name: str) -> Path:

@@ -104,9 +104,8 @@ def _with_sides(joints: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor,
     """Return joints and flags followed by the middles of the joints of both sides, and by their distances."""
     left, right = described.SIDES.T.tolist()
     first, second, both = joints[:, :, left], joints[:, :, right], seen[:, :, left] & seen[:, :, right]
-    return torch.cat([joints, (first + second) / 2, (first - second).abs()], dim=2), torch.cat(
-        [seen, both, both], dim=2
-    )
+    joints = torch.cat([joints, (first + second) / 2, (first - second).abs()], dim=2)
+    return joints, torch.cat([seen, both, both], dim=2)
 
 
 def _evenly(
