@@ -1,5 +1,7 @@
 """Fitting the classifier of descriptors to the training clips of a run."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from recognition.data.clip_transforms import ClipTransforms, flip_probability
@@ -36,37 +38,83 @@ def fit_movement(prepared: Prepared, known: Known | None = None) -> KernelRidge:
         prepared: Data and settings of the run.
         known: An earlier classifier with class numbers of this run, whose training descriptors are kept.
     """
-    settings, clips = prepared.settings, prepared.clips
     rng = _generator(prepared)
     indices = _fitted_indices(prepared, rng)
-    mirrored = flip_probability(settings.data, prepared.layout) > 0
-    copies = int(np.clip(MOST_ROWS // len(indices) - 1 - mirrored, 0, MOST_COPIES))
-    cuts = max(1, copies // COPIES_PER_CUT) if settings.data.cut_off else 0
-    transforms = ClipTransforms(clips, settings.data)
-    rows: list[np.ndarray] = []
-    for index in indices:
-        keypoint, time = transforms.described_joints(clips[int(index)])
-        seen = np.isfinite(keypoint).all(axis=-1).astype(np.float32)
-        views = [keypoint, flip(keypoint, seen, prepared.layout.flip_indices)[0]] if mirrored else [keypoint]
-        rows += [describe_clip(view, time) for view in views]
-        rows += [describe_clip(*varied(views[number % len(views)], time, rng)) for number in range(copies)]
-        for number in range(cuts):
-            part, when = varied(views[number % len(views)], time, rng)
-            rows.append(describe_clip(cut_off(part, rng), when))
-    times = 1 + mirrored + copies + cuts
-    # Copies make the classifier robust; how well it works is judged by the clips and their mirror images.
-    judged = np.tile(np.arange(times) < 1 + mirrored, len(indices))
-    labels, groups = (np.repeat(each, times) for each in (clips.labels[indices], _groups_of(prepared, indices)))
+    views = _views_of(prepared, len(indices))
+    rows, groups = _described(prepared, indices, views, rng), _groups_of(prepared, indices)
+    labels, groups = (np.repeat(each, views.total) for each in (prepared.clips.labels[indices], groups))
     if known is not None:
-        return extend(known, np.stack(rows), labels, groups, classes=prepared.num_classes)
+        return extend(known, rows, labels, groups, classes=prepared.num_classes)
+    # Copies make the classifier robust; how well it works is judged by the clips and their mirror images.
+    judged = np.tile(np.arange(views.total) < 1 + views.mirrored, len(indices))
     return fit(
-        np.stack(rows),
+        rows,
         labels,
         groups,
         classes=prepared.num_classes,
         shares=[(size, SHARES[name]) for name, size in GROUPS],
         judged=judged,
     )
+
+
+def with_held_out_clips(fitted: KernelRidge, prepared: Prepared) -> KernelRidge:
+    """Return the classifier fitted to the held-out clips of the run as well.
+
+    Kernel, weights and sharpness stay those that left-out persons of the training clips have chosen, and a held-out
+    clip has as many copies as a training clip: the confidence, which the held-out clips have calibrated, belongs to
+    this classifier.
+
+    Args:
+        fitted: Result of `fit_movement`, without an earlier classifier.
+        prepared: Data and settings of the run.
+    """
+    rng = _generator(prepared)
+    indices, labels = _fitted_indices(prepared, rng), prepared.clips.labels
+    views = _views_of(prepared, len(indices))
+    known = Known(fitted, np.repeat(labels[indices], views.total), network_share=0.0)
+    # If only a part of the training clips was used, the same part of the held-out clips is.
+    most = max(1, len(prepared.held_out) * len(indices) // len(prepared.training))
+    further = _balanced(prepared.held_out, labels[prepared.held_out], most, rng)
+    rows, groups = _described(prepared, further, views, rng), _groups_of(prepared, further)
+    further_labels, groups = (np.repeat(each, views.total) for each in (labels[further], groups))
+    return extend(known, rows, further_labels, groups, classes=prepared.num_classes)
+
+
+@dataclass(frozen=True)
+class _Views:
+    """How often a clip is described: whether mirrored as well, in how many random copies, how many of them cut off."""
+
+    mirrored: bool
+    copies: int
+    cuts: int
+
+    @property
+    def total(self) -> int:
+        return 1 + self.mirrored + self.copies + self.cuts
+
+
+def _views_of(prepared: Prepared, clips: int) -> _Views:
+    """Return how each of so many clips is described, such that the kernel matrix does not become too large."""
+    data = prepared.settings.data
+    mirrored = flip_probability(data, prepared.layout) > 0
+    copies = int(np.clip(MOST_ROWS // clips - 1 - mirrored, 0, MOST_COPIES))
+    return _Views(mirrored, copies, cuts=max(1, copies // COPIES_PER_CUT) if data.cut_off else 0)
+
+
+def _described(prepared: Prepared, indices: np.ndarray, views: _Views, rng: np.random.Generator) -> np.ndarray:
+    """Return descriptors of clips in all views, (N * total, D); the first one of a clip is the clip itself."""
+    transforms = ClipTransforms(prepared.clips, prepared.settings.data)
+    rows: list[np.ndarray] = []
+    for index in indices:
+        keypoint, time = transforms.described_joints(prepared.clips[int(index)])
+        seen = np.isfinite(keypoint).all(axis=-1).astype(np.float32)
+        sides = [keypoint, flip(keypoint, seen, prepared.layout.flip_indices)[0]] if views.mirrored else [keypoint]
+        rows += [describe_clip(side, time) for side in sides]
+        rows += [describe_clip(*varied(sides[number % len(sides)], time, rng)) for number in range(views.copies)]
+        for number in range(views.cuts):
+            part, when = varied(sides[number % len(sides)], time, rng)
+            rows.append(describe_clip(cut_off(part, rng), when))
+    return np.stack(rows)
 
 
 def left_out_clips(fitted: KernelRidge, prepared: Prepared) -> CrossValidated:
@@ -77,9 +125,8 @@ def left_out_clips(fitted: KernelRidge, prepared: Prepared) -> CrossValidated:
         prepared: Data and settings of the run.
     """
     indices = _fitted_indices(prepared, _generator(prepared))
-    # The first of the rows of a clip is the clip itself; the others are copies.
-    times = len(fitted.left_out) // len(indices)
-    return CrossValidated(indices, fitted.left_out[::times], _groups_of(prepared, indices))
+    own = fitted.left_out[:: _views_of(prepared, len(indices)).total]
+    return CrossValidated(indices, own, _groups_of(prepared, indices))
 
 
 def _generator(prepared: Prepared) -> np.random.Generator:

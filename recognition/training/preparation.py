@@ -1,6 +1,6 @@
 """Preparation of a training: opens the clips, splits them, and resolves settings that depend on data or machine."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -53,11 +53,6 @@ class Prepared(PreparedRun[RunSettings]):
         weights = torch.zeros(self.num_classes)
         weights[present] = len(labels) / (present.sum() * counts[present])
         return weights
-
-    def with_all_clips(self) -> "Prepared":
-        """Return the same run without a held-out part: all of its clips are training clips."""
-        training = np.sort(np.concatenate([self.training, self.held_out]))
-        return replace(self, training=training, held_out=self.held_out[:0])
 
     def with_epochs(self, phase1: int, phase2: int) -> "Prepared":
         """Return the same run with the given number of epochs per phase."""

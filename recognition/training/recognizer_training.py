@@ -24,7 +24,7 @@ from recognition.settings import RunSettings, TrainingSettings
 from recognition.training.calibrating import complete_file, keep_confidence
 from recognition.training.held_out_measures import DEFAULT_SHARE, measure
 from recognition.training.initialising import initialise, known_movement
-from recognition.training.movement import fit_movement, left_out_clips
+from recognition.training.movement import fit_movement, left_out_clips, with_held_out_clips
 from recognition.training.preparation import Prepared
 from recognition.training.schedule import epochs_of, learning_rate_factor
 from recognition.training.sizing import recognizer_of
@@ -193,7 +193,7 @@ class RecognizerTraining(RunTrainable):
             cross_validated = left_out_clips(fitted, self.prepared)
             if len(self.prepared.held_out):
                 # The held-out clips have chosen the epoch; now they are training clips like the others.
-                final = partial(fit_movement, self.prepared.with_all_clips())
+                final = partial(with_held_out_clips, fitted, self.prepared)
         for name in (run_folder.BEST, run_folder.LAST):
             path = run_folder.saved(folder, name)
             # A longer training that continues from the last weights chooses its best epoch on the held-out clips.

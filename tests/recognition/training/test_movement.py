@@ -14,10 +14,11 @@ from recognition.confidence.feature_distance import fit_feature_distance, left_o
 from recognition.data.clip_transforms import ClipTransforms
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
+from recognition.data.descriptors.kernel_ridge import kernel_of, squared_distances, targets_of
 from recognition.data.descriptors.movement import describe_clip
 from recognition.inference.scores import scores_of
 from recognition.settings import RunSettings
-from recognition.training.movement import fit_movement, left_out_clips
+from recognition.training.movement import fit_movement, left_out_clips, with_held_out_clips
 from recognition.training.preparation import prepare
 from recognition.training.run import train
 from test_support.clips.made_motions import write_motions
@@ -90,14 +91,16 @@ def test_the_classifier_of_a_finished_run_knows_the_held_out_clips(tmp_path: Pat
     settings = settings_for(tmp_path, clips=32, holdout=0.3)
     folder = train(settings)
     prepared = prepare(runs.load_run(folder).settings)
-    every = prepared.with_all_clips()
-    assert len(prepared.held_out) and sorted([*prepared.training, *prepared.held_out]) == list(every.training)
-    expected = {"best": every, "last": prepared}
+    first = fit_movement(prepared)
+    final = with_held_out_clips(first, prepared)
+    views = len(first.centres) // len(prepared.training)
+    assert len(prepared.held_out) and len(final.centres) == len(first.centres) + views * len(prepared.held_out)
+    expected = {"best": final, "last": first}
     for which in ("best", "last"):
         # A longer training, which continues from the last weights, chooses its best epoch on the held-out clips.
         trained = runs.load_run(folder, which)
-        ridge, movement = fit_movement(expected[which]), trained.recognizer.movement
-        assert movement is not None and trained.confidence.clips == len(every.training)
+        ridge, movement = expected[which], trained.recognizer.movement
+        assert movement is not None and trained.confidence.clips == len(prepared.training) + len(prepared.held_out)
         np.testing.assert_allclose(movement.centres, ridge.centres, rtol=1e-6)
         np.testing.assert_allclose(movement.coefficients, ridge.coefficients, rtol=1e-6)
     longer = settings.training.model_copy(update={"phase2_epochs": 2})
@@ -105,7 +108,27 @@ def test_the_classifier_of_a_finished_run_knows_the_held_out_clips(tmp_path: Pat
     assert runs.load_run(folder, "last").epoch == 3
     movement = runs.load_run(folder).recognizer.movement
     assert movement is not None
-    np.testing.assert_allclose(movement.centres, fit_movement(every).centres, rtol=1e-6)
+    np.testing.assert_allclose(movement.centres, final.centres, rtol=1e-6)
+
+
+def test_held_out_clips_join_a_classifier_whose_choices_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All clips together would not leave room for the random copies that the training clips have.
+    monkeypatch.setattr("recognition.training.movement.MOST_ROWS", 60)
+    prepared = prepare(settings_for(tmp_path, clips=40, holdout=0.5))
+    training, held_out = len(prepared.training), len(prepared.held_out)
+    assert 60 // (training + held_out) < 60 // training
+    first = fit_movement(prepared)
+    final = with_held_out_clips(first, prepared)
+    views = len(first.centres) // training
+    assert views > 1 and len(final.centres) == views * (training + held_out)
+    for name in ("mean", "scale", "weight", "kernel", "width", "penalty", "sharpness"):
+        np.testing.assert_array_equal(getattr(final, name), getattr(first, name))
+    # It solves the system of all rows.
+    labels = np.repeat(prepared.clips.labels[np.concatenate([prepared.training, prepared.held_out])], views)
+    rows = final.centres
+    kernel = kernel_of(squared_distances(rows, rows), final.kernel, final.width)
+    solved = np.linalg.solve(kernel + final.penalty * np.eye(len(rows)), targets_of(labels, prepared.num_classes))
+    np.testing.assert_allclose(final.coefficients, solved, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.slow
