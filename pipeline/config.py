@@ -275,14 +275,27 @@ def read_config(name: str, kind: type[BaseModel]) -> dict[str, Any]:
         UsageError: The file does not exist, or is not a YAML mapping of known settings.
     """
     values = _read_chain(name, ())
-    path = find_config(name)
+    parse_file(find_config(name), values, kind)
+    return values
+
+
+def parse_file(path: Path, values: Mapping[str, Any], kind: type[Settings]) -> Settings:
+    """Validates the content of a config file, as `parse` does; errors name the command that the file is for.
+
+    Args:
+        path: The file.
+        values: Its values by name, nested by section.
+        kind: Class of the settings.
+
+    Raises:
+        UsageError: A key is unknown or missing, or a value is of the wrong type or out of range.
+    """
     try:
-        parse(values, kind, place=str(path))
+        return parse(values, kind, place=str(path))
     except UsageError as error:
         use = _USE.match(path.read_text(encoding="utf-8"))
         hint = f" (it is a config of `{use[1]}`)" if use else ""
         raise UsageError(f"{error}{hint}") from error
-    return values
 
 
 def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:

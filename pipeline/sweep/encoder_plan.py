@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from pydantic import Field, field_validator
 
-from pipeline.config import EXTENDS, find_config, override, parse, read_config
+from pipeline.config import EXTENDS, find_config, override, parse, parse_file, read_config
 from pipeline.protocols.recipe import parse_protocol, protocol_settings
 from pipeline.sweep.plan import SweepPlan, SweepRow, read_plan
 from pose_extraction.errors import UsageError
@@ -86,7 +86,7 @@ def read_pretrain_sweep(name: str, changes: Mapping[str, Any] | None = None) -> 
     values = read_plan(path)
     if BASE in given:
         values[BASE] = str(given.pop(BASE))
-    plan = parse(values, PretrainSweep, place=str(path))
+    plan = parse_file(path, values, PretrainSweep)
     for row in plan.rows:
         settings = pretrain_settings_of(plan, row, given, place=str(path))
         protocol_settings(settings.method, pairs_of(plan.recipe))

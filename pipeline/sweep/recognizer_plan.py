@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from pipeline.config import find_config, override, parse, read_config
+from pipeline.config import find_config, override, parse, parse_file, read_config
 from pipeline.sweep.plan import SweepPlan, SweepRow, read_plan
 from recognition.robustness.conditions import BY_NAME, CLEAN, Condition
 from recognition.settings import RunSettings
@@ -54,7 +54,7 @@ def read_sweep(name: str) -> SweepSettings:
         UsageError: There is no such file, it is not a YAML mapping, or settings are unknown or invalid.
     """
     path = find_config(name)
-    sweep = parse(read_plan(path), SweepSettings, place=str(path))
+    sweep = parse_file(path, read_plan(path), SweepSettings)
     for row in sweep.rows:
         settings_of(sweep, row, {}, place=str(path))
     return sweep

@@ -86,6 +86,7 @@ CASES = {
     "train nosuch=3": (2, "unknown setting 'nosuch'; there are out, init, data..., model..."),
     "train nosuch": (2, "unknown config nosuch"),
     "train extract/accurate": (2, "(it is a config of `skelpipe extract`)"),
+    "sweep custom": (2, "the setting 'title' is missing (it is a config of `skelpipe train`)"),
     "pretrain custom": (2, "(it is a config of `skelpipe train`)"),
     "pretrain training.epoch=3": (2, "unknown setting 'training.epoch'"),
     "sweep nosuch": (2, "unknown config nosuch"),
