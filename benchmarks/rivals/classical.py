@@ -1,7 +1,9 @@
 """Classical rivals on hand-crafted features: a support vector machine, extremely randomised trees, and chance.
 
-Each training clip is used whole and in parts, each of them also mirrored. Probabilities of a clip are the mean of those
-of the clip and of its mirror image, so that mirroring a clip does not change them.
+Each training clip is used whole and in parts, each of them also mirrored. With copies, there are also as many random
+variations of each clip as our classifier of descriptors would use: noise, lost joints, swaps of left and right, other
+speeds. Probabilities of a clip are the mean of those of the clip and of its mirror image, so that mirroring a clip does
+not change them.
 """
 
 import zlib
@@ -13,8 +15,10 @@ import numpy as np
 
 from benchmarks.rivals.features import features_of
 from benchmarks.rivals.method import Fitted, Method
-from benchmarks.rivals.motion import Annotation
+from benchmarks.rivals.motion import Annotation, joints_of, times_of
 from pose_extraction.formats.annotations import identifier_of
+from recognition.data.descriptors.copies import varied
+from recognition.training.movement import copies_for
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -30,7 +34,7 @@ TREES = 500
 
 
 class Features:
-    """Features of clips and their copies, computed once for each clip.
+    """Features of clips, their parts and their random copies, computed once for each clip.
 
     Attributes:
         saved: Processor seconds that were not spent because features were known; to be added to the time of a training.
@@ -40,16 +44,25 @@ class Features:
         self.saved = 0.0
         self._known: dict[int, tuple[Annotation, dict[Any, tuple[np.ndarray, float]]]] = {}
 
-    def __call__(self, clip: Annotation, *, mirrored: bool, part: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+    def __call__(
+        self,
+        clip: Annotation,
+        *,
+        mirrored: bool,
+        part: tuple[float, float] = (0.0, 1.0),
+        copy: tuple[int, int] | None = None,
+    ) -> np.ndarray:
+        """Return the features of a clip, of a part of it, or of the random copy with a seed and a number."""
         # The clip is kept, so that no other object can get its id.
         _, own = self._known.setdefault(id(clip), (clip, {}))
-        if (mirrored, part) in own:
-            self.saved += own[mirrored, part][1]
+        view = (mirrored, part, copy)
+        if view in own:
+            self.saved += own[view][1]
         else:
             begun = process_time()
-            found = features_of(clip, mirrored=mirrored, part=part)
-            own[mirrored, part] = found, process_time() - begun
-        return own[mirrored, part][0]
+            shown = clip if copy is None else copy_of(clip, *copy)
+            own[view] = features_of(shown, mirrored=mirrored, part=part), process_time() - begun
+        return own[view][0]
 
 
 def parts_of(clip: Annotation) -> list[tuple[float, float]]:
@@ -61,6 +74,19 @@ def parts_of(clip: Annotation) -> list[tuple[float, float]]:
         start = rng.uniform(0, 1 - length)
         parts.append((float(start), float(start + length)))
     return parts
+
+
+def copy_of(clip: Annotation, seed: int, number: int) -> Annotation:
+    """Return a random variation of a clip, as `recognition/data/descriptors/copies.py` makes them for our classifier.
+
+    Args:
+        clip: Annotation with joints of COCO-17.
+        seed: Random seed.
+        number: Number of the copy; each is another variation.
+    """
+    rng = np.random.default_rng([seed, _number_of(clip), number])
+    keypoint, time = varied(joints_of(clip)[0], times_of(clip), rng)
+    return {"keypoint": keypoint, "time": time}
 
 
 def _number_of(clip: Annotation) -> int:
@@ -93,24 +119,26 @@ class Classical(Method):
     Args:
         build: Returns the pipeline for a seed.
         features: Cache of features, which several methods may share.
+        copies: Whether to train on random copies of the clips as well, as many as our classifier would use.
     """
 
-    def __init__(self, build: Callable[[int], "Pipeline"], features: Features) -> None:
+    def __init__(self, build: Callable[[int], "Pipeline"], features: Features, *, copies: bool = False) -> None:
         # Here, so that the time of a training does not contain the import.
         import sklearn.ensemble
         import sklearn.svm  # noqa: F401
 
-        self._build, self._features = build, features
+        self._build, self._features, self._copies = build, features, copies
 
     def fit(self, clips: Sequence[Annotation], labels: np.ndarray, names: Sequence[str], seed: int) -> Fitted:
-        rows, numbers = [], []
+        rows: list[np.ndarray] = []
         self._features.saved = 0.0
-        for clip, label in zip(clips, labels, strict=True):
-            for part in parts_of(clip):
-                for mirrored in (False, True):
-                    rows.append(self._features(clip, mirrored=mirrored, part=part))
-                    numbers.append(int(label))
-        pipeline = self._build(seed).fit(np.stack(rows), numbers)
+        copies = copies_for(len(clips), mirrored=True) if self._copies else 0
+        for clip in clips:
+            views = [(part, mirrored) for part in parts_of(clip) for mirrored in (False, True)]
+            rows += [self._features(clip, mirrored=mirrored, part=part) for part, mirrored in views]
+            # As in our classifier, every other copy is one of the mirror image.
+            rows += [self._features(clip, mirrored=number % 2 == 1, copy=(seed, number)) for number in range(copies)]
+        pipeline = self._build(seed).fit(np.stack(rows), np.repeat(labels, len(rows) // len(clips)))
         classes = pipeline.classes_
 
         def scores(values: np.ndarray) -> np.ndarray:

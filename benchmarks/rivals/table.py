@@ -31,6 +31,8 @@ TITLES = {
     "descriptors": "descriptors alone",
     "svm": "SVM",
     "trees": "trees",
+    "svm_copies": "SVM with copies",
+    "trees_copies": "trees with copies",
     "cross_entropy": "cross-entropy",
     "maskclr": "MaskCLR",
     "bilstm": "BiLSTM",
@@ -54,6 +56,8 @@ def methods(budget: Budget) -> dict[str, Callable[[], Method]]:
         "descriptors": Descriptors,
         "svm": lambda: Classical(svm, features),
         "trees": lambda: Classical(trees, features),
+        "svm_copies": lambda: Classical(svm, features, copies=True),
+        "trees_copies": lambda: Classical(trees, features, copies=True),
         "cross_entropy": lambda: Network(
             [*_PUBLISHED, "objective=cross_entropy"], phases=["phase1"], which="last", budget=budget
         ),

@@ -93,11 +93,21 @@ class _Views:
         return 1 + self.mirrored + self.copies + self.cuts
 
 
+def copies_for(clips: int, *, mirrored: bool) -> int:
+    """Return the number of random copies of each of so many clips, 0 to `MOST_COPIES`.
+
+    Args:
+        clips: Number of clips that the classifier is fitted to, at least 1.
+        mirrored: Whether their mirror images are described as well.
+    """
+    return int(np.clip(MOST_ROWS // clips - 1 - mirrored, 0, MOST_COPIES))
+
+
 def _views_of(prepared: Prepared, clips: int) -> _Views:
     """Return how each of so many clips is described, such that the kernel matrix does not become too large."""
     data = prepared.settings.data
     mirrored = flip_probability(data, prepared.layout) > 0
-    copies = int(np.clip(MOST_ROWS // clips - 1 - mirrored, 0, MOST_COPIES))
+    copies = copies_for(clips, mirrored=mirrored)
     return _Views(mirrored, copies, cuts=max(1, copies // COPIES_PER_CUT) if data.cut_off else 0)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from benchmarks.cells.measuring import Plan, cells_of, measure
 from benchmarks.cells.results import Key, Result, append, read
 from benchmarks.cells.scores import best_of, blocks, calibration_error, lead, mean_ranks, unknown_detection
 from benchmarks.cells.tables import report
-from benchmarks.rivals.classical import Classical, Features, svm
+from benchmarks.rivals.classical import Classical, Features, copy_of, parts_of, svm
 from benchmarks.rivals.features import features_of
 from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import Annotation, at_rate, main_person
@@ -224,6 +225,48 @@ def test_svm_learns_from_three_people_and_knows_absent_classes(weizmann: Path) -
     assert found.argmax(axis=1).tolist() == data.labels[fold.test].tolist()
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert not found[:, 2].any()
+
+
+class Counting(Features):
+    """Features that count how often they are asked for."""
+
+    asked = 0
+
+    def __call__(self, clip: Annotation, **view: Any) -> np.ndarray:
+        self.asked += 1
+        return super().__call__(clip, **view)
+
+
+@pytest.mark.parametrize(("clips", "copies"), [(8, 6), (1000, 2)])
+def test_rivals_with_copies_train_on_as_many_as_our_classifier(clips: int, copies: int, weizmann: Path) -> None:
+    data = read_set("weizmann", weizmann)
+    places = np.arange(clips) % len(data.clips)
+    train, labels = [data.clips[place] for place in places], data.labels[places]
+    for with_copies in (False, True):
+        asked = Counting()
+        fitted = Classical(svm, asked, copies=with_copies).fit(train, labels, CLASSES, 0)
+        assert asked.asked == clips * (2 * len(parts_of(train[0])) + copies * with_copies)
+        assert fitted.probabilities(data.clips).argmax(axis=1).tolist() == data.labels.tolist()
+
+
+def test_copies_make_a_rival_robust_to_noise(weizmann: Path) -> None:
+    data = read_set("weizmann", weizmann)
+    noisy = [damaged(clip_of(action, 50 + seed), Condition("noise", 0.02)) for seed in range(10) for action in CLASSES]
+    without, with_copies = (
+        Classical(svm, Features(), copies=copies).fit(data.clips, data.labels, CLASSES, 0).probabilities(noisy)
+        for copies in (False, True)
+    )
+    right = np.tile([0, 1], 10)
+    assert (without.argmax(axis=1) == right).mean() < 0.6 and (with_copies.argmax(axis=1) == right).mean() > 0.9
+
+
+def test_a_copy_is_the_same_again_and_differs_from_others() -> None:
+    clip = clip_of("walk", 0)
+    before = clip["keypoint"].copy()
+    first, again, other, of_seed = (features_of(copy_of(clip, *key)) for key in [(0, 0), (0, 0), (0, 1), (1, 0)])
+    np.testing.assert_array_equal(clip["keypoint"], before)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other) and not np.array_equal(first, of_seed)
 
 
 TINY = [
