@@ -148,9 +148,9 @@ def predict(
     from rich.console import Console
 
     from pipeline.predict import workflow as use_case
-    from pipeline.predict.answers import print_table
     from pipeline.predict.options import Networks, PredictOptions, SkeletonFileOptions, scope_of
     from pipeline.predict.output.frames import FrameRecord
+    from pipeline.predict.output.printing import print_table
     from pipeline.predict.output.table import FORMATS, check_format
 
     check_format(format_name)

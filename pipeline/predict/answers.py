@@ -1,4 +1,4 @@
-"""Output of `skelpipe predict` as a table, JSON lines or CSV."""
+"""Output of `skelpipe predict` as JSON lines or CSV."""
 
 import csv
 import io
@@ -6,10 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from recognition.confidence.confidence import Rejection
 from recognition.inference.windows import UNKNOWN
@@ -50,6 +46,29 @@ class Answer:
     attention: dict[str, float] = field(default_factory=dict)
     delay: float | None = None
     run: str | None = None
+
+    @property
+    def closest(self) -> str | None:
+        """The most probable action, also where the label is "unknown"; None if there is no prediction."""
+        return self.best[0][0] if self.best else None
+
+
+def in_words(label: str, probability: float, closest: str | None, *, decimals: int = 0) -> str:
+    """Return a prediction for people to read: "wave 90%", or "unknown (wave 86%?)".
+
+    A percentage right after "unknown" would read as the certainty that the action is unknown, but it is the probability
+    of the action that was rejected.
+
+    Args:
+        label: The action, or "unknown".
+        probability: Probability of the most probable action.
+        closest: The most probable action; None if it is not known, or there is no room for it after "unknown".
+        decimals: Digits after the point of the percentage.
+    """
+    # An action of the training may have the name "unknown".
+    if label != UNKNOWN or closest == UNKNOWN:
+        return f"{label} {probability:.{decimals}%}"
+    return label if closest is None else f"{label} ({closest} {probability:.{decimals}%}?)"
 
 
 def label_of(best: Sequence[tuple[str, float]], unknown_score: float, rejection: Rejection) -> str:
@@ -116,42 +135,3 @@ def as_csv(answers: Sequence[Answer], *, header: bool = True) -> str:
         first = [answer.clip, answer.person, _seconds(answer.start), _seconds(answer.end), answer.label]
         writer.writerow([*first, *numbers, *rest, _seconds(answer.delay), answer.reason])
     return output.getvalue()
-
-
-def print_table(answers: Sequence[Answer], console: Console, *, times: bool = False) -> None:
-    """Print one row per prediction: the most probable actions, or the reason for having none.
-
-    Args:
-        answers: The predictions.
-        console: Receives the table.
-        times: Whether to show time ranges even if each person of a clip has only one.
-    """
-    if not answers:
-        return
-    with_persons = any(answer.person is not None for answer in answers)
-    with_times = times or len({(answer.clip, answer.person) for answer in answers}) < len(answers)
-    longest = max((len(answer.best) for answer in answers), default=0)
-    # Names come from the user's files, so they must not be parsed as markup.
-    table = Table("clip")
-    if with_persons:
-        table.add_column("person", justify="right")
-    if with_times:
-        table.add_column("seconds", justify="right")
-    if any(answer.label == UNKNOWN for answer in answers):
-        table.add_column("answer")
-    for place in range(max(longest, 1)):
-        table.add_column(str(place + 1))
-    for answer in answers:
-        cells = [Text(answer.clip)]
-        if with_persons:
-            cells.append(Text("" if answer.person is None else str(answer.person)))
-        if with_times:
-            cells.append(Text("" if answer.start is None else f"{answer.start:.2f} - {answer.end:.2f}"))
-        if any(one.label == UNKNOWN for one in answers):
-            cells.append(Text(answer.label or ""))
-        if answer.reason is not None:
-            cells.append(Text(f"none: {answer.reason}", style="italic"))
-        else:
-            cells += [Text(f"{name} {share:.1%}") for name, share in answer.best]
-        table.add_row(*cells)
-    console.print(table)

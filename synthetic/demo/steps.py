@@ -17,6 +17,7 @@ from pipeline.extract.settings import parse_settings
 from pipeline.extract.workflow import extract
 from pipeline.predict import answers as predicted
 from pipeline.predict.options import Networks, PredictOptions, scope_of
+from pipeline.predict.output import printing
 from pipeline.predict.workflow import predict
 from pipeline.train.settings import train_settings
 from pose_extraction.engines.engine import Engine
@@ -229,7 +230,7 @@ def _answers(
         failed = [answer.reason for answer in answers if answer.failed]
         if failed:
             raise SkelpipeError(f"{video}: {failed[0]}; run the demonstration again")
-        predicted.print_table(answers, reporter.console)
+        printing.print_table(answers, reporter.console)
         with atomic_write(overlay.parent / ANSWERS) as file:
             file.write(predicted.as_json_lines(answers).encode())
         step.result = f"{overlay}, with {overlay.with_suffix('.png').name} next to it"

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 import skelpipe
 from pipeline.cli import app
-from pipeline.predict.answers import Answer, print_table
+from pipeline.predict.answers import Answer
 from pipeline.predict.options import PredictOptions, Scope, SkeletonFileOptions, Threshold, scope_of
+from pipeline.predict.output.printing import print_table
 from pipeline.predict.persons import video_of
 from pipeline.predict.skeleton_files import predictor_for
 from pipeline.predict.sliding import Sliding, slide_over
@@ -455,5 +456,35 @@ def test_windows_always_show_times() -> None:
 
 def test_clip_names_are_not_parsed_as_markup() -> None:
     output = io.StringIO()
-    print_table([Answer("[bold]odd", best=(("[red]wave", 0.5),))], Console(file=output, width=100))
+    answer = Answer("[bold]odd", label="[red]wave", probability=0.5, best=(("[red]wave", 0.5),))
+    print_table([answer], Console(file=output, width=100))
     assert "[bold]odd" in output.getvalue() and "[red]wave 50.0%" in output.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@pytest.mark.parametrize("per_person", [False, True])
+def test_no_answer_or_name_is_cut_off_in_a_narrow_terminal(width: int, per_person: bool) -> None:
+    best = (("baseball_pitch", 0.701), ("baseball_swing", 0.2), ("wave_both_hands", 0.05), ("wave_one_hand", 0.04))
+    name = "people/TrumanShow_wave_f_nm_np1_fr_med_26"
+    person = 0 if per_person else None
+    answers = [
+        Answer(name, person, 0.0, 12.5, "baseball_pitch", 0.701, 0.3, best),
+        Answer(name, person, 12.5, 20.0, "unknown", 0.701, 3.0, best),
+        Answer("other", reason="no person is visible in any frame of this clip, which shows an empty road"),
+    ]
+    output = io.StringIO()
+    print_table(answers, Console(file=output, width=width))
+    lines = output.getvalue().splitlines()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
+    headings = [heading.strip() for heading in lines[1].split("┃")[1:-1]]
+    assert max(map(len, lines)) <= width and "…" not in output.getvalue()
+    assert "".join(row[0] for row in rows) == f"{name}{name}other"
+    words = " ".join(filter(None, (row[headings.index("answer")] for row in rows)))
+    assert words == f"baseball_pitch 70.1% unknown (baseball_pitch 70.1%?) none: {answers[2].reason}"
+
+
+def test_wide_terminals_show_the_next_most_probable_actions() -> None:
+    output = io.StringIO()
+    answer = Answer("clip", label="wave", probability=0.5, best=(("wave", 0.5), ("sit", 0.3), ("run", 0.2)))
+    print_table([answer], Console(file=output, width=60))
+    assert "│ clip │ wave 50.0% │ sit 30.0% │ run 20.0% │" in output.getvalue()
