@@ -3,7 +3,7 @@
     python benchmarks/real_sets.py measure --data weizmann/simplepose=FILE.pkl yoga/simplepose=FILE.pkl
         --out results.jsonl [--methods svm trees ...] [--counts 3 5 10 20 all] [--seeds 0 1 2] [--folds NAME ...]
         [--robustness] [--leave-class-out]
-    python benchmarks/real_sets.py tables results.jsonl [...] [--data weizmann/simplepose=FILE.pkl ...]
+    python benchmarks/real_sets.py tables results.jsonl [...] [--methods svm trees ...] [--ours descriptors]
 
 Data sets and their folds: `weizmann`, leave one person out; `yoga`, five folds by person; `motions5`, `penn_action` and
 `rendered`, the splits "train" and "test" of the file. The name after "/" is that of the pose estimator. With
@@ -19,11 +19,11 @@ from pathlib import Path
 from benchmarks.cells.damage import CONDITIONS, OTHER
 from benchmarks.cells.data_sets import DataSet, read_set
 from benchmarks.cells.measuring import Plan, measure
-from benchmarks.cells.results import read
+from benchmarks.cells.results import Key, Result, read, read_existing
 from benchmarks.cells.tables import report
 from benchmarks.rivals.networks import Budget
 from benchmarks.rivals.table import ABLATIONS, OURS, TITLES, methods
-from pose_extraction.errors import SkelpipeError
+from pose_extraction.errors import SkelpipeError, UsageError
 from recognition.robustness.conditions import CLEAN, Condition
 
 
@@ -32,8 +32,30 @@ def count_of(text: str) -> int | None:
     return None if text == "all" else int(text)
 
 
+def results_of(files: list[Path], names: list[str]) -> dict[Key, Result]:
+    """Return the results of some methods.
+
+    Raises:
+        UsageError: A file does not exist or has no results, or there are none of these methods.
+    """
+    found = read_existing(files)
+    chosen = {key: result for key, result in found.items() if key.method in names}
+    if not chosen:
+        measured = ", ".join(sorted({key.method for key in found}))
+        raise UsageError(f"--methods {' '.join(names)}: {', '.join(map(str, files))} has results of {measured} only")
+    return chosen
+
+
 def sets_of(words: list[str]) -> list[DataSet]:
-    """Return the data sets that are given as TITLE=FILE."""
+    """Return the data sets that are given as TITLE=FILE.
+
+    Raises:
+        UsageError: A word has no file.
+        AnnotationError: A file is malformed.
+    """
+    for word in words:
+        if not word.partition("=")[2]:
+            raise UsageError(f"--data {word}: has no file; write {word.rstrip('=')}=FILE.pkl")
     return [read_set(title, Path(file)) for title, _, file in (word.partition("=") for word in words)]
 
 
@@ -43,7 +65,7 @@ def parsed() -> argparse.Namespace:
     measuring = commands.add_parser("measure", help="measure what is missing in the file")
     measuring.add_argument("--data", nargs="+", required=True, metavar="NAME/ESTIMATOR=FILE")
     measuring.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
-    measuring.add_argument("--on", nargs="*", metavar="TITLE", help="data sets to measure (default: all given)")
+    measuring.add_argument("--on", nargs="+", metavar="TITLE", help="data sets to measure (default: all given)")
     measuring.add_argument(
         "--methods",
         nargs="+",
@@ -53,7 +75,7 @@ def parsed() -> argparse.Namespace:
     )
     measuring.add_argument("--counts", nargs="+", type=count_of, default=[None, 3, 5, 10, 20], metavar="N|all")
     measuring.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    measuring.add_argument("--folds", nargs="*", default=[], help="names of folds (default: all)")
+    measuring.add_argument("--folds", nargs="+", default=[], help="names of folds (default: all)")
     measuring.add_argument("--robustness", action="store_true")
     measuring.add_argument("--leave-class-out", action="store_true")
     measuring.add_argument("--epochs", type=int, default=60, help="most epochs of a rival network (default: 60)")
@@ -62,7 +84,9 @@ def parsed() -> argparse.Namespace:
     )
     tables = commands.add_parser("tables", help="print Markdown tables")
     tables.add_argument("results", nargs="+", type=Path)
-    tables.add_argument("--data", nargs="*", default=[], metavar="NAME/ESTIMATOR=FILE", help="for the unseen classes")
+    tables.add_argument(
+        "--data", nargs="*", default=[], metavar="NAME/ESTIMATOR=FILE", help="for unseen classes, if results are old"
+    )
     tables.add_argument("--methods", nargs="+", default=list(TITLES), choices=TITLES)
     tables.add_argument("--ours", default=OURS, choices=TITLES, help="compared with the others (default: %(default)s)")
     return parser.parse_args()
@@ -74,7 +98,7 @@ def main() -> None:
     try:
         if arguments.command == "tables":
             names = {data.title: data.label_names for data in sets_of(arguments.data)}
-            results = {key: found for key, found in read(arguments.results).items() if key.method in arguments.methods}
+            results = results_of(arguments.results, arguments.methods)
             print(report(results, {name: TITLES[name] for name in arguments.methods}, arguments.ours, names), end="")
             return
         conditions = [Condition(CLEAN), *(CONDITIONS if arguments.robustness else ())]

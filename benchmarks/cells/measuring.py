@@ -16,6 +16,7 @@ from benchmarks.cells.results import UNANSWERED, Key, Result, append, digest_of
 from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import has_person
 from pose_extraction.engines.devices import cpu_count
+from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import identifier_of
 from recognition.robustness.conditions import CLEAN, Condition
 
@@ -55,6 +56,7 @@ class Cell:
         train: int64, indices of the training clips.
         test: int64, indices of the test clips.
         classes: int64 (K,), classes of the training in ascending order.
+        left_out: Number of the class that was left out of the training; None for none.
     """
 
     key: Key
@@ -62,6 +64,7 @@ class Cell:
     train: np.ndarray
     test: np.ndarray
     classes: np.ndarray
+    left_out: int | None = None
 
     def digest(self) -> str:
         names = [identifier_of(clip) for clip in self.data.clips]
@@ -73,8 +76,7 @@ def cells_of(plan: Plan) -> Iterator[Cell]:
 
     Cells whose number of clips leaves none out are omitted, because they equal the cell of all clips.
     """
-    measured = [data for data in plan.sets if plan.titles is None or data.title in plan.titles]
-    for data in measured:
+    for data in _measured(plan):
         for seed in plan.seeds:
             for count in plan.counts:
                 for fold in data.folds:
@@ -87,6 +89,37 @@ def cells_of(plan: Plan) -> Iterator[Cell]:
                                 yield cell
 
 
+def _measured(plan: Plan) -> list[DataSet]:
+    return [data for data in plan.sets if plan.titles is None or data.title in plan.titles]
+
+
+def check(plan: Plan) -> None:
+    """Refuse a plan of which a part would measure nothing.
+
+    Raises:
+        UsageError: A title or a fold does not exist, or no number of clips leaves any out.
+    """
+    known = {data.title for data in plan.sets}
+    for title in plan.titles or ():
+        if title not in known:
+            raise UsageError(f"--on {title}: --data has no such set; choose from {', '.join(sorted(known))}")
+    sets = _measured(plan)
+    for name in plan.folds:
+        if not any(name == fold.name for data in sets for fold in data.folds):
+            listed = "; ".join(f"{data.title} has {', '.join(fold.name for fold in data.folds)}" for data in sets)
+            raise UsageError(f"--folds {name}: there is no such fold; {listed}")
+    for data in sets:
+        folds = [fold.name for fold in data.folds]
+        if plan.folds and not set(plan.folds) & set(folds):
+            raise UsageError(
+                f"--folds {' '.join(plan.folds)}: {data.title} has only {', '.join(folds)}; name one of them, or leave "
+                f"out the set with --on"
+            )
+    if next(cells_of(plan), None) is None:
+        counts = " ".join("all" if count is None else str(count) for count in plan.counts)
+        raise UsageError(f"--counts {counts}: no class has more training clips than that; measure with --counts all")
+
+
 def _cell(data: DataSet, fold: Fold, method: str, count: int | None, seed: int, left_out: int | None) -> Cell | None:
     train = np.array([index for index in fold.train if has_person(data.clips[index])], np.int64)
     if left_out is not None:
@@ -96,7 +129,7 @@ def _cell(data: DataSet, fold: Fold, method: str, count: int | None, seed: int, 
     train = draw(data.labels, data.groups, train, count, seed)
     name = None if left_out is None else data.label_names[left_out]
     key = Key(data.title, method, count, seed, fold.name, left_out=name)
-    return Cell(key, data, train, fold.test, np.unique(data.labels[train]))
+    return Cell(key, data, train, fold.test, np.unique(data.labels[train]), left_out)
 
 
 def measure(plan: Plan, results: dict[Key, Result], path: Path, say: Callable[[str], None]) -> None:
@@ -106,8 +139,13 @@ def measure(plan: Plan, results: dict[Key, Result], path: Path, say: Callable[[s
         plan: What to measure.
         results: Results of earlier runs; new ones are added.
         path: File that new ones are appended to.
-        say: Receives a message for each new result.
+        say: Receives a message for each new result, or that there was nothing to do.
+
+    Raises:
+        UsageError: A part of the plan would measure nothing.
     """
+    check(plan)
+    measured = False
     others = _skeletons_of_others(plan.sets)
     under = _Damage(others)
     for cell in cells_of(plan):
@@ -123,10 +161,13 @@ def measure(plan: Plan, results: dict[Key, Result], path: Path, say: Callable[[s
         for key, condition in wanted:
             answers = _answers(cell, fitted, [under(cell.data, int(index), condition) for index in cell.test])
             facts = {**fitted.facts, "cpus": _cpus()}
-            result = Result(key, digest, *answers, len(cell.train), *cost, facts)
+            result = Result(key, digest, *answers, len(cell.train), *cost, facts, cell.left_out)
             append(path, result)
             results[key] = result
             say(f"{_described(key)}: {100 * result.right.mean():.1f} % of {len(cell.test)} clips, {cost[0]:.1f} s")
+            measured = True
+    if not measured:
+        say(f"{path}: has all these results already")
 
 
 def _described(key: Key) -> str:

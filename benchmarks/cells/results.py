@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pose_extraction.errors import UsageError
+
 # No answer, because no person is visible.
 UNANSWERED = -1
 
@@ -52,6 +54,7 @@ class Result:
         cpu_seconds: Processor time of the training, over all threads.
         megabytes: Peak memory of the process during the training.
         facts: What the method chose, such as its number of epochs.
+        unseen: Number of the class `key.left_out`; None if none was left out, and in results of earlier versions.
     """
 
     key: Key
@@ -65,6 +68,7 @@ class Result:
     cpu_seconds: float
     megabytes: float
     facts: dict[str, Any] = field(default_factory=dict)
+    unseen: int | None = None
 
     @property
     def right(self) -> np.ndarray:
@@ -90,6 +94,7 @@ def append(path: Path, result: Result) -> None:
         "cpu_seconds": round(result.cpu_seconds, 2),
         "megabytes": round(result.megabytes),
         "facts": result.facts,
+        "unseen": result.unseen,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     # A line that was cut off by a kill must not swallow this one.
@@ -115,6 +120,23 @@ def read(paths: Sequence[Path]) -> dict[Key, Result]:
             for name in ("confidence", "unknown"):
                 line[name] = np.array(line[name], np.float64)
             found[key] = Result(key, **{"cpu_seconds": float("nan")} | line)
+    return found
+
+
+def read_existing(paths: Sequence[Path]) -> dict[Key, Result]:
+    """Read results as `read` does, from files that must exist and have some.
+
+    Raises:
+        UsageError: A file does not exist, or has no complete result.
+    """
+    found: dict[Key, Result] = {}
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such file; `real_sets.py measure --out {path}` writes it")
+        own = read([path])
+        if not own:
+            raise UsageError(f"{path}: has no results; `real_sets.py measure --out {path}` adds some")
+        found |= own
     return found
 
 

@@ -15,20 +15,20 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Block:
-    """All folds and seeds of one method on one data set with one number of clips under one condition.
+    """All seeds of one method on one data set with one number of clips under one condition.
 
     Args:
-        each: float64 (S,), accuracy of each seed over all clips of its folds, 0 to 1.
-        of_clips: float64 (N,), share of the seeds that classify each clip correctly.
-        clips: N names, FOLD/PLACE, of these clips.
+        right: float64 (S, N), 1 for each clip that a seed classifies correctly, otherwise 0.
+        seeds: S seeds of the method, which other methods of the row need not have.
+        clips: N names, FOLD/PLACE, of the clips, the same for all methods of a row.
         seconds: Mean duration of a training.
         cpu_seconds: Mean processor time of a training.
         megabytes: Largest peak memory.
         trained_on: Mean number of training clips.
     """
 
-    each: np.ndarray
-    of_clips: np.ndarray
+    right: np.ndarray
+    seeds: tuple[int, ...]
     clips: tuple[str, ...]
     seconds: float
     cpu_seconds: float
@@ -36,9 +36,22 @@ class Block:
     trained_on: float
 
     @property
+    def each(self) -> np.ndarray:
+        """float64 (S,), accuracy of each seed, 0 to 1."""
+        return self.right.mean(axis=1)
+
+    @property
     def mean(self) -> float:
-        """Accuracy, mean over the seeds."""
-        return float(self.of_clips.mean())
+        """Accuracy, mean over the seeds of the method."""
+        return float(self.right.mean())
+
+    def of_clips(self, seeds: Sequence[int]) -> np.ndarray:
+        """Return which share of some seeds classifies each clip correctly, float64 (N,).
+
+        Args:
+            seeds: At least one; the method has all of them.
+        """
+        return self.right[[self.seeds.index(seed) for seed in seeds]].mean(axis=0)
 
 
 # Data set, training clips per class, condition.
@@ -46,7 +59,7 @@ Where = tuple[str, int | None, str]
 
 
 def blocks(results: Mapping[Key, Result]) -> dict[Where, dict[str, Block]]:
-    """Return the blocks of all methods; clips that are not measured with every seed and method are left out.
+    """Return the blocks of all methods; a method has all its own seeds, and all methods of a row have the same clips.
 
     Folds that lack a seed of some method would distort the comparison, so a block has only folds that all methods of
     its row have measured with all seeds that they have in common.
@@ -60,11 +73,14 @@ def blocks(results: Mapping[Key, Result]) -> dict[Where, dict[str, Block]]:
 
 def _common(methods: Mapping[str, Mapping[tuple[str, int], Result]]) -> dict[str, Block]:
     shared = set.intersection(*(set(found) for found in methods.values()))
-    seeds = sorted({seed for _, seed in shared})
-    folds = sorted({fold for fold, _ in shared if all((fold, seed) in shared for seed in seeds)})
-    if not folds:
-        return {}
-    return {name: _block(found, folds, seeds) for name, found in methods.items()}
+    seeds = {seed for _, seed in shared}
+    everywhere = set.intersection(*({fold for fold, _ in found} for found in methods.values()))
+    folds = sorted(fold for fold in everywhere if all((fold, seed) in shared for seed in seeds))
+    complete = {
+        name: [seed for seed in sorted({seed for _, seed in found}) if all((fold, seed) in found for fold in folds)]
+        for name, found in methods.items()
+    }
+    return {name: _block(methods[name], folds, own) for name, own in complete.items() if folds and own}
 
 
 def _block(found: Mapping[tuple[str, int], Result], folds: Sequence[str], seeds: Sequence[int]) -> Block:
@@ -72,8 +88,8 @@ def _block(found: Mapping[tuple[str, int], Result], folds: Sequence[str], seeds:
     used = [found[fold, seed] for fold in folds for seed in seeds]
     names = [f"{fold}/{place}" for fold in folds for place in range(len(found[fold, seeds[0]].labels))]
     return Block(
-        right.mean(axis=1),
-        right.mean(axis=0),
+        right,
+        tuple(seeds),
         tuple(names),
         float(np.mean([result.seconds for result in used])),
         float(np.mean([result.cpu_seconds for result in used])),
@@ -82,25 +98,39 @@ def _block(found: Mapping[tuple[str, int], Result], folds: Sequence[str], seeds:
     )
 
 
-def best_of(row: Mapping[str, Block], methods: Iterable[str]) -> str | None:
-    """Return the most accurate of some methods; None if none is measured."""
-    known = [name for name in methods if name in row]
-    return max(known, key=lambda name: row[name].mean, default=None)
+def shared_seeds(row: Mapping[str, Block], methods: Iterable[str]) -> list[int]:
+    """Return the seeds that all of these methods have in a row, in ascending order; an absent method has none."""
+    seeds = [set(row[name].seeds) if name in row else set() for name in methods]
+    return sorted(set.intersection(*seeds)) if seeds else []
+
+
+def best_of(row: Mapping[str, Block], ours: str, rivals: Iterable[str]) -> str | None:
+    """Return the most accurate of the rivals, each over the seeds that it shares with ours; None if none shares any."""
+    shared = {name: shared_seeds(row, [ours, name]) for name in rivals}
+    known = [name for name, seeds in shared.items() if seeds]
+    return max(known, key=lambda name: row[name].of_clips(shared[name]).mean(), default=None)
 
 
 def lead(row: Mapping[str, Block], ours: str, rival: str) -> tuple[float, float, float]:
-    """Return the difference of two accuracies with its 95 % interval, from a bootstrap over the clips."""
-    return bootstrap_difference(row[ours].of_clips, row[rival].of_clips, resamples=RESAMPLES)
+    """Return the difference of two accuracies with its 95 % interval, from a bootstrap over the clips.
+
+    Only seeds that both methods have are compared; there must be one.
+    """
+    seeds = shared_seeds(row, [ours, rival])
+    return bootstrap_difference(row[ours].of_clips(seeds), row[rival].of_clips(seeds), resamples=RESAMPLES)
 
 
 def mean_ranks(rows: Iterable[Mapping[str, Block]], methods: Sequence[str]) -> tuple[dict[str, float], int]:
-    """Return the mean rank of each method, 1 for the best, over the rows that have all of them; and their number."""
+    """Return the mean rank of each method, 1 for the best, over the rows in which all share a seed; and their number.
+
+    Only the shared seeds are compared.
+    """
     from scipy.stats import rankdata
 
     ranks = [
-        rankdata([-row[name].mean for name in methods])
+        rankdata([-row[name].of_clips(seeds).mean() for name in methods])
         for row in rows
-        if methods and all(name in row for name in methods)
+        if (seeds := shared_seeds(row, methods))
     ]
     if not ranks:
         return {}, 0
@@ -139,23 +169,32 @@ def calibration(results: Mapping[Key, Result]) -> dict[Where, dict[str, float]]:
     return dict(found)
 
 
+def unseen_class(result: Result, names: Mapping[str, Sequence[str]]) -> int | None:
+    """Return the number of the class that was left out; None if none was, or if neither result nor names tell it."""
+    left_out, known = result.key.left_out, names.get(result.key.data, ())
+    if result.unseen is not None or left_out is None or left_out not in known:
+        return result.unseen
+    return known.index(left_out)
+
+
 def unknown_detection(results: Mapping[Key, Result], names: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
     """Return how well each method tells clips of a class that it never saw from others: mean AUROC over the classes.
 
     For each class left out and each seed, the clips of all folds are pooled.
 
     Args:
-        results: Results with a class left out.
-        names: Class names of the data sets, by their titles; others are left out.
+        results: Results with a class left out; those whose class has no known number are left out.
+        names: Class names of the data sets, by their titles, for results of earlier versions.
     """
     from sklearn.metrics import roc_auc_score
 
-    pooled: dict[tuple[str, str, str, int], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    pooled: dict[tuple[str, str, int, int], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
     for key, result in results.items():
-        if key.left_out is not None and key.condition == "clean" and key.data in names:
-            new = result.labels == names[key.data].index(key.left_out)
+        unseen = unseen_class(result, names)
+        if key.condition == "clean" and unseen is not None:
+            new = result.labels == unseen
             there = ~np.isnan(result.unknown)
-            pooled[key.data, key.method, key.left_out, key.seed].append((new[there], result.unknown[there]))
+            pooled[key.data, key.method, unseen, key.seed].append((new[there], result.unknown[there]))
     areas: dict[tuple[str, str], list[float]] = defaultdict(list)
     for (data, method, _, _), parts in pooled.items():
         new, score = (np.concatenate(values) for values in zip(*parts, strict=True))

@@ -5,7 +5,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.cells.results import Key, Result
-from benchmarks.cells.scores import Block, Where, best_of, blocks, calibration, lead, mean_ranks, unknown_detection
+from benchmarks.cells.scores import (
+    Block,
+    Where,
+    best_of,
+    blocks,
+    calibration,
+    lead,
+    mean_ranks,
+    unknown_detection,
+    unseen_class,
+)
 
 CLEAN = "clean"
 
@@ -13,24 +23,57 @@ CLEAN = "clean"
 def report(
     results: Mapping[Key, Result], titles: Mapping[str, str], ours: str, names: Mapping[str, Sequence[str]]
 ) -> str:
-    """Return all tables that results allow.
+    """Return what the figures mean, and all tables that results allow.
 
     Args:
         results: The results.
         titles: Names of methods in the order of the columns.
         ours: The method that is compared with the best of the others.
-        names: Class names of each data set, by its title.
+        names: Class names of data sets, by their titles, for results of earlier versions with a class left out.
     """
     measured = {key.method for key in results}
     shown = {name: title for name, title in titles.items() if name in measured}
     found = blocks(results)
-    parts = [accuracy_table(found, shown, ours), cost_table(found, shown), robustness_table(found, shown, ours)]
+    parts = [
+        _explanation(shown, ours),
+        accuracy_table(found, shown, ours),
+        cost_table(found, shown),
+        robustness_table(found, shown, ours),
+    ]
     parts += [_share_table(_clean(calibration(results)), shown, "expected calibration error", "{:.3f}")]
     unknown: dict[Where, dict[str, float]] = {
         (data, None, CLEAN): row for data, row in unknown_detection(results, names).items()
     }
-    parts += [_share_table(unknown, shown, "AUROC of the unseen class", "{:.3f}")]
+    parts += [_share_table(unknown, shown, "AUROC of the unseen class", "{:.3f}"), _without_numbers(results, names)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _explanation(titles: Mapping[str, str], ours: str) -> str:
+    lines = [
+        "Accuracy is the mean over the seeds that a method has, ± the standard deviation over these seeds; without ±, "
+        "there is one seed. All methods of a row are tested on the same folds. Mean ranks compare only the seeds that "
+        "all methods of a row have."
+    ]
+    if ours in titles and len(titles) > 1:
+        lines.append(
+            f"The lead is that of {titles[ours]} (`--ours {ours}`) over the best other method, both with only "
+            "the seeds that both have; its interval is from a bootstrap over the clips."
+        )
+    elif len(titles) > 1:
+        lines.append(f"There is no lead, because there are no results of `--ours {ours}`.")
+    return " ".join(lines)
+
+
+def _without_numbers(results: Mapping[Key, Result], names: Mapping[str, Sequence[str]]) -> str:
+    """Return what is missing for the table of unseen classes."""
+    sets = {
+        key.data for key, result in results.items() if key.left_out is not None and unseen_class(result, names) is None
+    }
+    return "\n".join(
+        f"AUROC of the unseen class, {title}: some results are of an earlier version, which did not write the number "
+        f"of the class that was left out; add `--data {title}=FILE.pkl`, the file that they were measured with."
+        for title in sorted(sets)
+    )
 
 
 def accuracy_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[str, str], ours: str) -> str:
@@ -43,9 +86,8 @@ def accuracy_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[s
     for (data, count, _), row in rows.items():
         cells = [data, _count(count), *(_accuracy(row.get(name)) for name in titles)]
         if has_ours:
-            rival = best_of(row, rivals)
-            known = ours in row and rival is not None
-            cells.append(_lead(row, ours, rival, titles) if known and rival is not None else "")
+            rival = best_of(row, ours, rivals)
+            cells.append("" if rival is None else _lead(row, ours, rival, titles))
         lines.append(_line(cells))
     ranks, number = mean_ranks(rows.values(), list(titles))
     if number and len(titles) > 1:

@@ -1,7 +1,9 @@
 """The bench on small real sets: folds, draws, features, damage, and results that survive an interruption."""
 
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,18 @@ from benchmarks.cells.damage import CONDITIONS, damaged
 from benchmarks.cells.data_sets import DataSet, draw, is_smaller, leave_one_out, read_set
 from benchmarks.cells.measuring import Plan, cells_of, measure
 from benchmarks.cells.results import Key, Result, append, read
-from benchmarks.cells.scores import best_of, blocks, calibration_error, lead, mean_ranks, unknown_detection
+from benchmarks.cells.scores import (
+    Block,
+    best_of,
+    blocks,
+    calibration_error,
+    lead,
+    mean_ranks,
+    shared_seeds,
+    unknown_detection,
+)
 from benchmarks.cells.tables import report
+from benchmarks.real_sets import main
 from benchmarks.rivals.classical import Classical, Features, copy_of, parts_of, svm
 from benchmarks.rivals.features import features_of
 from benchmarks.rivals.method import Fitted, Method
@@ -411,9 +423,76 @@ def test_a_class_that_is_left_out_is_tested_but_not_trained(weizmann: Path, tmp_
         "walk" in name for names, key in zip(log, results, strict=True) for name in names if key.left_out == "walk"
     )
     # With one class left, its clips are certain and so are all others: nothing tells them apart.
+    assert unknown_detection(results, {})["weizmann"]["svm"] == pytest.approx(0.5)
+    assert "| AUROC of the unseen class | clips per class | SVM |" in report(results, TITLES, "default", {})
+
+
+def test_unseen_classes_of_earlier_results_need_the_class_names(weizmann: Path, tmp_path: Path) -> None:
+    data, file = read_set("weizmann", weizmann), tmp_path / "results.jsonl"
+    measure(plan_of(data, [], counts=[None], leave_class_out=True), {}, file, lambda _: None)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for line in lines:
+        del line["unseen"]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results = read([file])
     assert unknown_detection(results, {"weizmann": CLASSES})["weizmann"]["svm"] == pytest.approx(0.5)
-    # Without the names of its classes, a data set is left out.
     assert unknown_detection(results, {}) == {}
+    assert "add `--data weizmann=FILE.pkl`" in report(results, TITLES, "default", {})
+    assert "--data" not in report(results, TITLES, "default", {"weizmann": CLASSES})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folds": ["p1", "nosuch"]}, r"--folds nosuch: there is no such fold; weizmann has p0, p1, p2, p3"),
+        ({"titles": ["wiezmann"]}, r"--on wiezmann: --data has no such set; choose from weizmann"),
+        ({"counts": [50]}, r"--counts 50: no class has more training clips than that; measure with --counts all"),
+    ],
+)
+def test_a_plan_that_measures_nothing_is_refused(changes: dict, message: str, weizmann: Path, tmp_path: Path) -> None:
+    log: list = []
+    with pytest.raises(UsageError, match=message):
+        measure(plan_of(read_set("weizmann", weizmann), log, **changes), {}, tmp_path / "r.jsonl", lambda _: None)
+    assert not log
+
+
+def test_a_set_without_any_of_the_folds_is_refused(weizmann: Path, tmp_path: Path) -> None:
+    clips = [clip_of("raise", seed, name=f"made_{seed}") for seed in range(3)]
+    split = {"train": ["made_0", "made_1"], "test": ["made_2"]}
+    other = read_set("rendered", write_clips(tmp_path / "rendered.pkl", clips, split, label_names=CLASSES))
+    plan = plan_of(read_set("weizmann", weizmann), [], counts=[None], folds=["p1"])
+    both = replace(plan, sets=[*plan.sets, other])
+    with pytest.raises(UsageError, match=r"--folds p1: rendered has only test; .* leave out the set with --on"):
+        measure(both, {}, tmp_path / "results.jsonl", lambda _: None)
+    measure(replace(both, titles=["weizmann"]), {}, tmp_path / "results.jsonl", lambda _: None)
+    assert len(read([tmp_path / "results.jsonl"])) == 1
+
+
+def test_a_bench_without_anything_to_do_says_so(weizmann: Path, tmp_path: Path) -> None:
+    data, file, said = read_set("weizmann", weizmann), tmp_path / "results.jsonl", []
+    measure(plan_of(data, [], folds=["p1"], counts=[None]), {}, file, lambda _: None)
+    measure(plan_of(data, [], folds=["p1"], counts=[None]), read([file]), file, said.append)
+    assert said == [f"{file}: has all these results already"]
+
+
+def test_tables_refuse_files_without_the_wanted_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, empty = tmp_path / "results.jsonl", tmp_path / "empty.jsonl"
+    append(file, made("svm", 0, "a", [True])[1])
+    empty.touch()
+
+    def run(*words: object) -> None:
+        monkeypatch.setattr(sys, "argv", ["real_sets.py", "tables", *map(str, words)])
+        main()
+
+    for words, message in (
+        ([tmp_path / "no.jsonl"], r"no\.jsonl: there is no such file; .*measure --out"),
+        ([file, empty], r"empty\.jsonl: has no results"),
+        ([file, "--methods", "trees"], r"--methods trees: .*results\.jsonl has results of svm only"),
+        ([file, "--data", "weizmann"], r"--data weizmann: has no file; write weizmann=FILE\.pkl"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run(*words)
+    run(file)
 
 
 def test_cells_that_equal_those_of_all_clips_are_omitted(weizmann: Path) -> None:
@@ -441,9 +520,42 @@ def test_blocks_compare_the_same_folds_and_seeds() -> None:
     (row,) = blocks(results).values()
     # Fold b lacks a seed of one method, so it counts for neither.
     assert row["default"].clips == row["svm"].clips == ("a/0", "a/1", "a/2")
-    assert row["default"].of_clips.tolist() == [1, 1, 0.5] and row["svm"].each.tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert row["default"].of_clips([0, 1]).tolist() == [1, 1, 0.5]
+    assert row["svm"].each.tolist() == pytest.approx([2 / 3, 1 / 3])
     assert lead(row, "default", "svm")[0] == pytest.approx(1 / 3)
-    assert best_of(row, ["svm", "trees"]) == "svm" and best_of(row, []) is None
+    assert best_of(row, "default", ["svm", "trees"]) == "svm" and best_of(row, "default", []) is None
+
+
+def row_of(seeds: dict[str, dict[int, list[bool]]]) -> dict[str, Block]:
+    """The row of methods whose seeds have these answers in one fold."""
+    results = dict(made(name, seed, "a", right) for name, own in seeds.items() for seed, right in own.items())
+    return blocks(results).get(("weizmann", None, "clean"), {})
+
+
+def test_figures_use_all_seeds_of_a_method_but_leads_only_shared_ones(tmp_path: Path) -> None:
+    good, half, bad = [True] * 4, [True, True, False, False], [False] * 4
+    seeds = {"descriptors": {0: half, 1: good, 2: good}, "svm": {0: half}, "trees": {0: bad, 1: good}}
+    row = row_of(seeds)
+    assert [len(row[name].each) for name in seeds] == [3, 1, 2]
+    assert row["descriptors"].mean == pytest.approx(2.5 / 3) and row["svm"].mean == 0.5
+    # With seed 0 alone, ours is no better than the SVM.
+    assert shared_seeds(row, ["descriptors", "svm"]) == [0] and lead(row, "descriptors", "svm")[0] == 0
+    assert lead(row, "descriptors", "trees")[0] == pytest.approx(0.25)
+    assert mean_ranks([row], ["descriptors", "svm", "trees"]) == (
+        {"descriptors": 1.5, "svm": 1.5, "trees": 3},
+        1,
+    )
+    results = dict(made(name, seed, "a", right) for name, own in seeds.items() for seed, right in own.items())
+    text = report(results, TITLES, "descriptors", {})
+    assert "| weizmann | all | 83.3 ± 28.9 | 50.0 | 50.0 ± 70.7 | +0.0 (+0.0 to +0.0), SVM |" in text
+    assert text.startswith("Accuracy is the mean over the seeds that a method has") and "`--ours descriptors`" in text
+    assert "no results of `--ours default`" in report(results, TITLES, "default", {})
+
+
+def test_methods_without_a_shared_seed_have_figures_but_no_lead() -> None:
+    row = row_of({"descriptors": {0: [True, True]}, "svm": {1: [True, False]}})
+    assert (row["descriptors"].mean, row["svm"].mean) == (1, 0.5)
+    assert best_of(row, "descriptors", ["svm"]) is None and mean_ranks([row], ["descriptors", "svm"]) == ({}, 0)
 
 
 def test_ranks_share_places_and_need_all_methods() -> None:
