@@ -274,9 +274,12 @@ def _write_files(name: str, answers: list["Answer"], record: "FrameRecord", out:
 
 def _print_live(answers: Iterable["Answer"]) -> Iterator["Answer"]:
     """Answers for a table; those of a live source are printed as they arrive, and are not kept."""
+    from pipeline.predict.answers import in_words
+
     for answer in answers:
         if answer.delay is None:
             yield answer
             continue
         who = "together" if answer.person is None else f"person {answer.person}"
-        typer.echo(f"{answer.end:.1f} s  {who}  {answer.label} {answer.probability:.0%}  ({answer.delay:.2f} s later)")
+        what = in_words(answer.label or "", answer.probability or 0.0, answer.closest)
+        typer.echo(f"{answer.end:.1f} s  {who}  {what}  ({answer.delay:.2f} s later)")

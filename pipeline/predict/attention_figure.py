@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from pipeline.predict.answers import Answer
+from pipeline.predict.answers import Answer, in_words
 from pipeline.predict.persons import PersonId
 from recognition.evaluation.figures import VERMILION
 
@@ -90,7 +90,7 @@ def _plot_mean(axes: Axes, record: Attention, person: PersonId) -> None:
 def _predictions_of(answers: Sequence[Answer], person: PersonId) -> str:
     """Return the predictions for a person as one line, truncated to fit."""
     texts = [
-        f"{answer.label} {answer.probability:.0%}"
+        in_words(answer.label, answer.probability, answer.closest)
         + ("" if answer.start is None or len(answers) == 1 else f" ({answer.start:.1f} to {answer.end:.1f} s)")
         for answer in answers
         if answer.person == person and answer.label is not None and answer.probability is not None

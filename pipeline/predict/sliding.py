@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.predict.answers import in_words
 from pipeline.predict.attention_record import AttentionRecord
 from pipeline.predict.options import Scope
 from pipeline.predict.persons import PersonClip, PersonId, frame_interval, person_clips
@@ -187,7 +188,7 @@ class Sliding:
         """Return the caption that is drawn above a person's head."""
         number = self._joiner.answer(probabilities, unknown)
         name = UNKNOWN if number is None else self._predictor.trained.label_names[number]
-        return f"{name} {float(probabilities.max()):.0%}"
+        return in_words(name, float(probabilities.max()), None)
 
     @staticmethod
     def _is_enough(target: PersonClip, window: VideoPoses) -> bool:

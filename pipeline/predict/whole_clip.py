@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline.predict.answers import BEST, Answer, label_of
+from pipeline.predict.answers import BEST, Answer, in_words, label_of
 from pipeline.predict.attention_record import AttentionRecord
 from pipeline.predict.options import Scope
 from pipeline.predict.persons import PersonClip, PersonId, frame_interval, person_clips
@@ -96,7 +96,7 @@ def predict_whole(
                 heat.update(rows)
         answers.append(Answer(name, target.person, *span, label, share, unknown, best, attention=attention))
         # The prediction of a single person comes later and replaces the joint one.
-        captions.update(dict.fromkeys(target.persons_used(predictor), f"{label} {share:.0%}"))
+        captions.update(dict.fromkeys(target.persons_used(predictor), in_words(label, share, None)))
     return WholePrediction(answers, Stretch(video, captions, heat), cells)
 
 

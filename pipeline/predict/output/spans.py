@@ -18,7 +18,8 @@ class Span:
         start: Seconds.
         end: Seconds, later than `start`.
         label: The action, or "unknown".
-        probability: Its probability.
+        probability: Probability of the most probable action.
+        closest: The most probable action, also where the label is "unknown"; None if it is not known.
     """
 
     person: int | None
@@ -26,6 +27,7 @@ class Span:
     end: float
     label: str
     probability: float
+    closest: str | None
 
     @property
     def who(self) -> str:
@@ -37,7 +39,12 @@ def spans_of(answers: Sequence[Answer]) -> list[Span]:
     """Return the predictions that have a label and a time; a stream's clock may begin before 0, a file's does not."""
     spans = [
         Span(
-            one.person, start := max(one.start, 0.0), max(one.end, start + SHORTEST), one.label, one.probability or 0.0
+            one.person,
+            start := max(one.start, 0.0),
+            max(one.end, start + SHORTEST),
+            one.label,
+            one.probability or 0.0,
+            one.closest,
         )
         for one in answers
         if one.label is not None and one.start is not None and one.end is not None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.predict.answers import Answer
+from pipeline.predict.answers import Answer, in_words
 from pipeline.predict.output.frames import ClipFrames
 from pipeline.predict.output.spans import Span, spans_of
 
@@ -25,7 +25,7 @@ def as_srt(clip: str, answers: Sequence[Answer], frames: ClipFrames | None) -> s
 
 
 def _text(span: Span) -> str:
-    return " ".join(f"{span.who}: {span.label} {span.probability:.0%}".split())
+    return " ".join(f"{span.who}: {in_words(span.label, span.probability, span.closest)}".split())
 
 
 def _escaped(text: str) -> str:

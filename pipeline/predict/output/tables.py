@@ -25,7 +25,8 @@ def as_boris(answers: Mapping[str, Sequence[Answer]], frames: Mapping[str, ClipF
         for span in spans_of(of_clip):
             times = (f"{seconds:.3f}" for seconds in (span.start, span.end, span.end - span.start))
             known = f"{rate:.3f}" if rate else ""
-            writer.writerow(
-                [clip, clip, known, span.who, span.label, "STATE", *times, f"probability {span.probability:.4f}"]
-            )
+            comment = f"probability {span.probability:.4f}"
+            if span.closest is not None and span.closest != span.label:
+                comment += f" of {span.closest}"
+            writer.writerow([clip, clip, known, span.who, span.label, "STATE", *times, comment])
     return output.getvalue()

@@ -20,7 +20,7 @@ ANSWERS = [
     Answer("a/clip", 3, 0.0, 0.4, "wave", 0.9),
     Answer("a/clip", 7, 0.2, 1.0, "sit & <stand>", 0.51),
     Answer("a/clip", 3, 0.4, 1.0, "jump", 0.75),
-    Answer("b", None, 1.5, 3725.25, "unknown", 0.4),
+    Answer("b", None, 1.5, 3725.25, "unknown", 0.86, best=(("tennis serve", 0.86), ("bowl", 0.1))),
     Answer("c", reason="no person found"),
 ]
 
@@ -59,7 +59,10 @@ def test_subtitles(record: FrameRecord) -> None:
         "00:00:00.400 --> 00:00:01.000\nperson 3: jump 75%\n"
     )
     assert found["out/c.vtt"] == "WEBVTT\n"
-    assert texts("srt", record)["out/b.srt"] == "1\n00:00:01,500 --> 01:02:05,250\nall persons: unknown 40%\n"
+    assert (
+        texts("srt", record)["out/b.srt"]
+        == "1\n00:00:01,500 --> 01:02:05,250\nall persons: unknown (tennis serve 86%?)\n"
+    )
 
 
 def test_elan_reads_tiers_and_times(record: FrameRecord, tmp_path: Path) -> None:
@@ -123,6 +126,10 @@ def test_the_table_for_boris(record: FrameRecord) -> None:
         ("all persons", "unknown", "1.500", "3725.250"),
     ]
     assert (rows[0]["FPS"], rows[3]["FPS"], rows[0]["Behavior type"]) == ("20.000", "", "STATE")
+    assert [rows[0]["Comment start"], rows[3]["Comment start"]] == [
+        "probability 0.9000",
+        "probability 0.8600 of tennis serve",
+    ]
 
 
 def test_a_file_for_one_clip_and_a_folder_for_several(record: FrameRecord) -> None:

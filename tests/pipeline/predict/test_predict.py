@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -423,6 +424,19 @@ def test_overlay_has_no_caption_for_persons_outside_the_input(run: Path) -> None
         sliding.classify(window)
         seen |= set(sliding.settle(cell, window).stretch.captions)
     assert seen == {0, 1}
+
+
+def test_captions_of_unknown_actions_show_no_percentage(run: Path) -> None:
+    predictor = predictor_for(load_run(run), ENGINE)
+    video = together([made_clip("clip", "wave", np.random.default_rng(n)) for n in range(2)])
+    for threshold, wanted in ((1.0, "unknown"), (0.0, rf"({'|'.join(LABEL_NAMES)}) \d+%")):
+        scope = Scope(True, persons=True, threshold=threshold)
+        captions = list(predict_whole(predictor, scope, video, "clip").stretch.captions.values())
+        sliding = Sliding(predictor, Scope(False, persons=True, threshold=threshold), Grid(1.0), "clip")
+        for cell, window in slide_over(video, sliding):
+            sliding.classify(window)
+            captions += sliding.settle(cell, window).stretch.captions.values()
+        assert len(captions) > 2 and all(re.fullmatch(wanted, caption) for caption in captions)
 
 
 def test_newest_run_that_predicts_actions_is_used(

@@ -278,6 +278,13 @@ def test_swapped_persons_change_their_names_from_then_on(page: Any, service: Run
     restored(service, job, edit)
 
 
+def test_the_review_shows_no_percentage_after_unknown(page: Any, service: RunningService, walkers: Path) -> None:
+    analysed(service, walkers, "&windows=0.8&per_person=true&threshold=1")
+    page.goto(address(service, "#/review"))
+    row = page.locator("table.review tr", has_text="unknown").first
+    assert row.locator(".certainty").inner_text().strip() == ""
+
+
 def test_two_windows_do_not_overwrite_each_other(browser: Any, page: Any, service: RunningService, job: str) -> None:
     def edit() -> None:
         open_clip(page, service, job)

@@ -66,12 +66,14 @@ export class Review {
 function rowOf(item) {
   const href = `#/job/${encodeURIComponent(item.job)}/${encodeURIComponent(item.segment)}`;
   const meter = h("span.meter", null, h("span.fill"));
-  meter.firstChild.style.transform = `scaleX(${item.probability ?? 0})`;
+  // The probability of an unknown action is that of the action that was rejected.
+  const certainty = item.label === null ? null : item.probability;
+  meter.firstChild.style.transform = `scaleX(${certainty ?? 0})`;
   return h(
     "tr",
     null,
     h("th", { scope: "row" }, h("a", { href }, item.label ?? "unknown")),
-    h("td.certainty", null, meter, item.probability === null ? "" : percent(item.probability)),
+    h("td.certainty", null, meter, certainty === null ? "" : percent(certainty)),
     h("td", null, item.name),
     h("td.number", null, String(item.person)),
     h("td.number", null, `${clock(item.start, 1)} – ${clock(item.end, 1)}`),
