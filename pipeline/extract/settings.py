@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pipeline.config import parse
 from pipeline.extract import defaults
 from pose_extraction.engines.engine import Backend, Precision
-from pose_extraction.networks.names import detector_of, is_blazepose, score_threshold_of
+from pose_extraction.errors import UsageError
+from pose_extraction.networks.names import detector_of, is_blazepose, score_threshold_of, searches_tiles
 from recognition.data.extraction_settings import SHAPING
 
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -71,5 +72,19 @@ class ExtractSettings(BaseModel):
 
 
 def parse_settings(values: Mapping[str, Any], *, place: str | None) -> ExtractSettings:
-    """Parses the settings of `skelpipe extract`; see `parse`."""
-    return parse(values, ExtractSettings, place=place)
+    """Parses the settings of `skelpipe extract`; see `parse`.
+
+    Raises:
+        UsageError: As `parse`; or the estimator does not exist, or does not search the tiles that the settings demand.
+    """
+    settings = parse(values, ExtractSettings, place=place)
+    # Not checked with each config, because options of the command line may change its networks.
+    if settings.tiles != defaults.TILES and not searches_tiles(settings.estimator, settings.detector):
+        finder = detector_of(settings.estimator, settings.detector) or settings.estimator
+        name = "--tiles" if place is None else f"{place}: tiles"
+        other = f"the detector {finder}" if is_blazepose(settings.estimator) else "use the estimator blazepose"
+        raise UsageError(
+            f"{name} {settings.tiles}: has no effect, because {finder} finds the persons, and only blazepose searches "
+            f"tiles; omit it, or {other}"
+        )
+    return settings

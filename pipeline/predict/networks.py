@@ -18,7 +18,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.files import exists
 from pose_extraction.networks import model_zoo
 from pose_extraction.networks.identity import NetworkIdentity, digest_of_onnx
-from pose_extraction.networks.names import detector_of, display_name, is_onnx
+from pose_extraction.networks.names import detector_of, display_name, is_onnx, searches_tiles
 from recognition.data.extraction_settings import SHAPING
 from recognition.inference.trained_network import DescribedRun
 
@@ -104,6 +104,8 @@ def stage_one(trained: DescribedRun, networks: Networks, engine: Engine) -> Extr
     if not _same_network("detector", display_name(detector_of(estimator, detector) or estimator), known):
         # Scores of different detectors are not comparable.
         shaping.pop("detection_threshold", None)
+    if not searches_tiles(estimator, detector):
+        shaping.pop("tiles", None)
     return parse_settings(
         {
             **shaping,

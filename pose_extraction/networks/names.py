@@ -70,6 +70,14 @@ def is_blazepose(name: str | None) -> bool:
     return _is_of_family(name or "", "blazepose")
 
 
+def searches_tiles(estimator: str, detector: str = AUTO) -> bool:
+    """Return whether BlazePose's detector finds the persons, the only one that can search tiles of a frame.
+
+    Arguments and errors as `detector_of`.
+    """
+    return is_blazepose(detector_of(estimator, detector) or estimator)
+
+
 def is_published_onnx(name: str) -> bool:
     """Return whether a name in the model table stands for an ONNX file that is downloaded."""
     return _is_of_family(name, "onnx")

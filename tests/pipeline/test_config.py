@@ -24,6 +24,15 @@ from recognition.settings import RunSettings
         ({"workers": 0}, "workers: must be 'auto' or at least 1 (got 0)"),
         ({"start": 2, "end": 2}, "end 2.0 s is not after start 2.0 s"),
         ({"detection_threshold": 1.0}, "detection_threshold: "),
+        ({"tiles": "always"}, "tiles always: has no effect, because rtmdet finds the persons"),
+        (
+            {"estimator": "openpifpaf", "tiles": "never"},
+            "tiles never: has no effect, because openpifpaf finds",
+        ),
+        (
+            {"estimator": "blazepose", "detector": "yolox", "tiles": "always"},
+            "only blazepose searches tiles; omit it, or the detector yolox",
+        ),
     ],
 )
 def test_invalid_settings_are_refused_with_their_origin(values, words):
@@ -83,6 +92,13 @@ def test_an_invalid_config_is_refused(tmp_path, monkeypatch, content, words):
         read_config("mine.yaml", ExtractSettings)
     assert "mine.yaml" in str(refusal.value)
     assert not Path("ran").exists()
+
+
+def test_options_may_choose_the_network_for_the_tiles_of_a_config(tmp_path):
+    (tmp_path / "tiles.yaml").write_text("tiles: always\n", encoding="utf-8")
+    values = read_config(str(tmp_path / "tiles.yaml"), ExtractSettings)
+    assert parse_settings(values | {"estimator": "blazepose"}, place=None).tiles == "always"
+    assert parse_settings(values | {"detector": "blazepose"}, place=None).tiles == "always"
 
 
 def test_only_settings_that_affect_poses_cause_a_new_extraction():

@@ -93,6 +93,13 @@ CASES = {
     "sweep ablations/table4 training.epoch=3": (2, "unknown setting 'training.epoch'"),
     "extract clips --config nosuch": (2, "unknown config nosuch"),
     "extract clips --config wrong.yaml": (2, "unknown setting 'estimators'"),
+    "extract clips --estimator hrnet-tiny --tiles always": (
+        2,
+        "--tiles always: has no effect, because rtmdet finds the persons, and only blazepose searches tiles; "
+        "omit it, or use the estimator blazepose",
+    ),
+    "extract clips --estimator blazepose --detector yolox --tiles never": (2, "omit it, or the detector yolox"),
+    "extract clips --config tiles.yaml": (2, "--tiles always: has no effect, because rtmdet finds the persons"),
     "extract clips --estimator nosuch": (2, "unknown estimator 'nosuch'"),
     "extract clips --detector nosuch": (2, "unknown detector 'nosuch'"),
     "extract clips --estimator nosuch.onnx": (1, "ONNX file nosuch.onnx does not exist"),
@@ -142,6 +149,7 @@ def folder(tmp_path_factory):
     (folder / "data.pkl").write_bytes(pickle.dumps({"split": {}, "annotations": []}))
     (folder / "labels.csv").write_text("file,label\nclip.mp4,wave\n", encoding="utf-8")
     (folder / "malformed.csv").write_text("video,action\nclip.mp4,wave\n", encoding="utf-8")
+    (folder / "tiles.yaml").write_text("tiles: always\n", encoding="utf-8")
     (folder / "wrong.yaml").write_text("estimators: vitpose\n", encoding="utf-8")
     return folder
 

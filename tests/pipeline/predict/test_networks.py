@@ -120,6 +120,13 @@ def test_blazepose_with_and_without_a_detector(
     assert (settings.detector, settings.score_threshold) == (detector, threshold)
 
 
+def test_tiles_of_the_training_are_searched_only_if_blazepose_finds_the_persons(made: Trained) -> None:
+    run = replace(made, estimator="blazepose", extraction={"estimator": "blazepose", "tiles": "always"})
+    assert stage_one(run, Networks(), Engine(device="cpu")).tiles == "always"
+    for requested in (Networks("hrnet-tiny"), Networks(detector="rtmdet-nano-rendered")):
+        assert stage_one(run, requested, Engine(device="cpu")).tiles == "auto"
+
+
 def test_detector_threshold_defaults_to_that_of_the_model_table() -> None:
     assert ExtractSettings().score_threshold == ExtractSettings(detector="mine.onnx").score_threshold == 0.3
     assert ExtractSettings(detector="rtmdet-nano-rendered").shaping()["detection_threshold"] == 0.4
