@@ -45,3 +45,8 @@ def counted(number: int, singular: str, plural: str | None = None) -> str:
         plural: Words for other numbers; none: `singular` with an "s".
     """
     return f"{number} {singular if number == 1 else plural or f'{singular}s'}"
+
+
+def installing(extra: str) -> str:
+    """Return the command that installs an extra; skelpipe is not on a package index."""
+    return f"pip install '.[{extra}]' in the checkout of skelpipe"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pose_extraction.engines.engine import Engine, has_module, resolve_engine
 from pose_extraction.engines.torch_extra import require_torch
-from pose_extraction.errors import BackendError, UsageError, WeightsError
+from pose_extraction.errors import BackendError, UsageError, WeightsError, installing
 from pose_extraction.files import sha256_of
 from pose_extraction.networks import model_zoo, weights
 from pose_extraction.networks.blazepose import wheel_files
@@ -220,7 +220,7 @@ def _identify_blazepose(
 ) -> NetworkIdentity:
     engine = options.engine
     if not has_module("openvino"):
-        raise BackendError(f"{name} runs on OpenVINO, which is not installed; run pip install 'skelpipe[blazepose]'")
+        raise BackendError(f"{name} runs on OpenVINO, which is not installed; run {installing('blazepose')}")
     if engine.backend not in ("auto", "openvino"):
         raise UsageError(f"{name} runs only on OpenVINO; use --backend auto")
     if engine.device.startswith("cuda"):

@@ -10,7 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pose_extraction.cache import default_cache_dir
-from pose_extraction.errors import WeightsError
+from pose_extraction.engines.engine import has_module
+from pose_extraction.errors import WeightsError, installing
 from pose_extraction.files import atomic_write, sha256_of
 from pose_extraction.networks.blazepose import wheel_files
 from pose_extraction.networks.download import Progress, announced, download, is_safe
@@ -151,10 +152,8 @@ def _download(entry: ModelEntry, path: Path, digests: tuple[str, ...], progress:
         else:
             download(_mirrored(entry.url), path, digests=digests, progress=progress)
     except WeightsError as error:
-        raise WeightsError(
-            f"{error}. Without this download: --{entry.kind} blazepose, whose networks come from a package "
-            "(pip install 'skelpipe[blazepose]')"
-        ) from error
+        first = "" if has_module("openvino") else f", after {installing('blazepose')}"
+        raise WeightsError(f"{error}. Without this download: --{entry.kind} blazepose{first}") from error
 
 
 def _unpack(archive: Path, path: Path) -> None:
@@ -191,7 +190,7 @@ def _download_from_hub(entry: ModelEntry, path: Path, progress: Progress | None)
         from huggingface_hub import hf_hub_url
     except ImportError as error:
         raise WeightsError(
-            f"{entry.name} is on a hub of models, {entry.url}; run pip install 'skelpipe[hub]', or download the file "
+            f"{entry.name} is on a hub of models, {entry.url}; run {installing('hub')}, or download the file "
             "yourself and pass it with --checkpoint"
         ) from error
     owner, name, file = entry.url.removeprefix(HUB_PREFIX).split("/", 2)

@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-from pose_extraction.errors import WeightsError
+from pose_extraction.errors import WeightsError, installing
 from pose_extraction.files import atomic_write, sha256_of
 from pose_extraction.networks.download import Progress
 from pose_extraction.networks.model_zoo import WheelFiles
@@ -27,6 +28,9 @@ from pose_extraction.networks.model_zoo import WheelFiles
 _PYTHON, _PLATFORM = "3.12", "manylinux_2_28_x86_64"
 # Seconds for the whole download.
 _TIMEOUT = 900
+
+# What pip prints about a failed connection; the second one is about certificates, and in its standard output.
+_FAILED_CONNECTION = re.compile("connection broken by .*|Could not fetch URL .*")
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +100,8 @@ def _downloaded(wheel: WheelFiles, folder: Path) -> dict[str, bytes]:
                 subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT)
                 return _read(Path(place), wheel)
             except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
-                reasons.append(f"{installer}: {_last_line(error)}")
-    tried = "; ".join(reasons) if reasons else "neither pip nor uv was found; pip install 'skelpipe[blazepose]'"
+                reasons.append(f"{installer}: {_reason(error)}")
+    tried = "; ".join(reasons) if reasons else f"neither pip nor uv was found; run {installing('blazepose')}"
     raise WeightsError(
         f"the networks in the package {requirement} are not on this machine and could not be downloaded ({tried}). "
         f"Where there is a connection, run `pip download --no-deps --only-binary=:all: --python-version {_PYTHON} "
@@ -134,7 +138,15 @@ def _read(place: Path, wheel: WheelFiles) -> dict[str, bytes]:
         return {name: archive.read(name) for name in wheel.files}
 
 
-def _last_line(error: Exception) -> str:
-    output = getattr(error, "stderr", None) or str(error)
-    lines = [line for line in str(output).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+def _reason(error: Exception) -> str:
+    """Return the last line that an installer printed, with what it printed about a failed connection.
+
+    pip ends with "No matching distribution found" even if it reached no index.
+    """
+    output, errors = (
+        [line.strip() for line in str(getattr(error, stream, None) or "").splitlines() if line.strip()]
+        for stream in ("stdout", "stderr")
+    )
+    last = errors.pop() if errors else str(error).strip().rpartition("\n")[2] or type(error).__name__
+    failed = [found[0] for line in (*output, *errors) if (found := _FAILED_CONNECTION.search(line))]
+    return f"{last}, after {failed[-1]}" if failed else last

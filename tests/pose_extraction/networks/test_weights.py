@@ -176,7 +176,7 @@ def test_without_the_package_of_the_hub_the_error_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(WeightsError, match=r"vitpose-base is on a hub of models.*skelpipe\[hub\]"):
+    with pytest.raises(WeightsError, match=r"vitpose-base is on a hub of models.*'\.\[hub\]'"):
         resolve(HUB_ENTRY, cache_dir=tmp_path)
     assert left_in(tmp_path) == []
 
@@ -311,9 +311,26 @@ def test_failing_requests_are_retried_a_few_times(serve: Serve, tmp_path: Path) 
 
 def test_missing_files_are_not_requested_again(serve: Serve, tmp_path: Path) -> None:
     server = serve(status(404))
-    with pytest.raises(WeightsError, match=r"answered 404.*--estimator blazepose, whose networks come from a package"):
+    with pytest.raises(WeightsError, match="answered 404"):
         resolve(ENTRY, cache_dir=tmp_path)
     assert len(server.offsets) == 1
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_a_failed_download_points_to_blazepose(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    if is_installed:
+        (tmp_path / "openvino.py").touch()
+        monkeypatch.syspath_prepend(str(tmp_path))
+    else:
+        # As if it were not installed.
+        monkeypatch.setitem(sys.modules, "openvino", None)
+    serve(status(404))
+    with pytest.raises(WeightsError) as refusal:
+        resolve(ENTRY, cache_dir=tmp_path / "cache")
+    wanted = "" if is_installed else ", after pip install '.[blazepose]' in the checkout of skelpipe"
+    assert str(refusal.value).endswith(f". Without this download: --estimator blazepose{wanted}")
 
 
 def test_redirects_to_plain_http_elsewhere_are_refused(serve: Serve, tmp_path: Path) -> None:

