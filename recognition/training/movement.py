@@ -7,7 +7,7 @@ import numpy as np
 from recognition.data.clip_transforms import ClipTransforms, flip_probability
 from recognition.data.descriptors.copies import cut_off, varied
 from recognition.data.descriptors.extending import Known, extend
-from recognition.data.descriptors.kernel_ridge import KernelRidge, fit
+from recognition.data.descriptors.kernel_ridge import KernelRidge, elsewhere, fit
 from recognition.data.descriptors.movement import GROUPS, describe_clip
 from recognition.data.transforms.augmentation import flip
 from recognition.training.calibrating import CrossValidated
@@ -147,12 +147,31 @@ def _fitted_indices(prepared: Prepared, rng: np.random.Generator) -> np.ndarray:
     return _balanced(prepared.training, prepared.clips.labels[prepared.training], MOST_ROWS, rng)
 
 
+def note_on_groups(prepared: Prepared) -> str | None:
+    """Return a note if the groups of the training clips could not be used, because each has actions of its own."""
+    groups = _numbers_of_groups(prepared, prepared.training)
+    named = any(prepared.clips.groups[index] is not None for index in prepared.training)
+    if not named or elsewhere(prepared.clips.labels[prepared.training], groups).any():
+        return None
+    return (
+        "no action occurs in two groups (such as persons), so probabilities are calibrated on single clips, and may be "
+        "too high for people who were not recorded"
+    )
+
+
 def _groups_of(prepared: Prepared, indices: np.ndarray) -> np.ndarray:
-    """Return what is left out together: groups such as persons, or single clips where these are not known."""
-    # A clip without a group is one of its own.
+    """Return what is left out together: groups such as persons, or single clips where groups tell nothing.
+
+    They do if some class occurs in two groups. Where each action has a person of its own, leaving out a person would
+    leave nothing that the action could be recognised by.
+    """
+    groups = _numbers_of_groups(prepared, indices)
+    return groups if elsewhere(prepared.clips.labels[indices], groups).any() else np.arange(len(indices))
+
+
+def _numbers_of_groups(prepared: Prepared, indices: np.ndarray) -> np.ndarray:
+    """Return the number of the group of each clip; a clip without a group is one of its own."""
     names = [(prepared.clips.groups[index], index if prepared.clips.groups[index] is None else -1) for index in indices]
-    if len(set(names)) < 2:
-        return np.arange(len(indices))
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names])
 

@@ -24,7 +24,7 @@ from recognition.settings import RunSettings, TrainingSettings
 from recognition.training.calibrating import complete_file, keep_confidence
 from recognition.training.held_out_measures import DEFAULT_SHARE, measure
 from recognition.training.initialising import initialise, known_movement
-from recognition.training.movement import fit_movement, left_out_clips, with_held_out_clips
+from recognition.training.movement import fit_movement, left_out_clips, note_on_groups, with_held_out_clips
 from recognition.training.preparation import Prepared
 from recognition.training.schedule import epochs_of, learning_rate_factor
 from recognition.training.sizing import recognizer_of
@@ -88,6 +88,7 @@ class RecognizerTraining(RunTrainable):
             known = np.isfinite(fitted.left_out).all(axis=1)
             kept = f", and {len(earlier.labels)} of {init}" if earlier is not None else ""
             sentences.append(f"classifier of descriptors: fitted to {known.sum()} descriptors{kept}")
+            sentences += filter(None, [note_on_groups(self.prepared)])
         return "; ".join(sentences) or None
 
     def resume(self, checkpoint: dict[str, Any], position: Position) -> None:

@@ -35,8 +35,8 @@ class MovementClassifier(nn.Module):
         self.register_buffer("coefficients", torch.zeros(rows, num_classes))
         # Width of the kernel, whether it is Gaussian, sharpness, share of the network in the joint probabilities.
         self.register_buffer("numbers", torch.zeros(4))
-        # What `_centres_in_float64` has computed, and for which centres.
-        self._kept: tuple[Any, torch.Tensor, torch.Tensor] | None = None
+        # What `_centres_in_float64` has computed, and for which version of which centres.
+        self._kept: tuple[torch.Tensor, int, torch.Tensor, torch.Tensor] | None = None
 
     @property
     def is_fitted(self) -> bool:
@@ -80,12 +80,13 @@ class MovementClassifier(nn.Module):
         if torch.jit.is_tracing() or torch.compiler.is_compiling():
             centres = self.centres.double()
             return centres, (centres**2).sum(dim=1)
-        key = (self.centres.data_ptr(), self.centres._version, self.centres.device, self.centres.shape)
-        if self._kept is None or self._kept[0] != key:
+        own = self.centres
+        # The tensor itself, not its address, which another one can have later.
+        if self._kept is None or self._kept[0] is not own or self._kept[1] != own._version:
             with torch.inference_mode(False), torch.no_grad():
-                centres = self.centres.double()
-                self._kept = (key, centres, (centres**2).sum(dim=1))
-        return self._kept[1], self._kept[2]
+                centres = own.double()
+                self._kept = (own, own._version, centres, (centres**2).sum(dim=1))
+        return self._kept[2], self._kept[3]
 
     def joined(self, logits: torch.Tensor, descriptor: torch.Tensor) -> torch.Tensor:
         """Return the logarithm of the mean of the network's and the classifier's probabilities, weighted; (N, K)."""

@@ -29,9 +29,10 @@ LARGEST = 4.0
 SMALLEST_DEVIATION = 1e-6
 # Added to the variance within classes, so that numbers which never change do not count.
 SMALLEST_VARIANCE = 0.05
-# Limits of the factor from scores to logits, and rows that the choice is made with: its cost grows with their cube.
+# Limit of the factor from scores to logits.
 SHARPEST = 30.0
-ROWS_OF_CHOICE = 1200
+# Rows that the choice is made with, whose cube its cost grows with, and groups among which they are distributed.
+ROWS_OF_CHOICE, GROUPS_OF_CHOICE = 1200, 10
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class KernelRidge:
         penalty: lambda.
         sharpness: Factor from scores to logits, fitted by maximum likelihood on left-out groups.
         left_out: float64 (R, K), logits of each training row without its group; NaN for rows that took no part in the
-            choice.
+            choice, and for classes that no other group has, as nothing could recognise them then.
     """
 
     mean: np.ndarray
@@ -88,12 +89,16 @@ def fit(
         classes: K.
         shares: Size of each group of numbers, in their order, and its possible shares of the squared distance.
         judged: bool (R,), rows whose left-out likelihood decides, such as the clips without their copies; None: all.
+            Classes that only one group has do not count, unless there are no others.
     """
     mean, scale = _statistics(np.asarray(descriptors, np.float64))
     rows = standardised(descriptors, mean, scale)
     targets = targets_of(labels, classes)
     chosen = _rows_of_choice(groups)
+    fair = elsewhere(labels[chosen], groups[chosen])
     decides = np.ones(len(chosen), bool) if judged is None else judged[chosen]
+    if (fair & decides).any():
+        decides = fair & decides
     candidates = (
         (found, weight)
         for weight in _weightings(rows, labels, classes, shares)
@@ -105,7 +110,7 @@ def fit(
     kernel[np.diag_indices_from(kernel)] += best.penalty
     coefficients = cho_solve(cho_factor(kernel, overwrite_a=True), targets)
     left_out = np.full((len(rows), classes), np.nan)
-    left_out[chosen] = best.sharpness * best.scores
+    left_out[chosen[fair]] = best.sharpness * best.scores[fair]
     return KernelRidge(
         mean, scale, weight, rows, coefficients, best.kernel, best.width, best.penalty, best.sharpness, left_out
     )
@@ -195,12 +200,32 @@ def _weightings(
         yield weight * np.repeat(np.sqrt(np.array(chosen) / sum(chosen)), sizes)
 
 
+def elsewhere(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return for each row whether another group has its class, bool (R,).
+
+    Args:
+        labels: int (R,).
+        groups: int (R,).
+    """
+    pairs = np.unique(np.stack([labels, groups]), axis=1)
+    classes, count = np.unique(pairs[0], return_counts=True)
+    return np.isin(labels, classes[count > 1])
+
+
 def _rows_of_choice(groups: np.ndarray) -> np.ndarray:
-    """Return at most about `ROWS_OF_CHOICE` rows, of whole groups evenly over all."""
+    """Return at most `ROWS_OF_CHOICE` rows, of groups evenly over all, which are whole if they are small enough."""
+    if len(groups) <= ROWS_OF_CHOICE:
+        return np.arange(len(groups))
     names, sizes = np.unique(groups, return_counts=True)
-    kept = min(len(names), max(2, int(ROWS_OF_CHOICE / sizes.mean())))
-    chosen = names[np.linspace(0, len(names) - 1, kept).astype(np.int64)]
-    return np.flatnonzero(np.isin(groups, chosen))
+    count = min(len(names), max(GROUPS_OF_CHOICE, int(ROWS_OF_CHOICE / sizes.mean())))
+    places = np.linspace(0, len(names) - 1, count).astype(np.int64)
+    rng, chosen, left = np.random.default_rng(0), [], ROWS_OF_CHOICE
+    # Small groups first: what they do not use belongs to the others.
+    for number, place in enumerate(places[np.argsort(sizes[places], kind="stable")]):
+        rows = np.flatnonzero(groups == names[place])
+        chosen.append(rng.permutation(rows)[: left // (count - number)])
+        left -= len(chosen[-1])
+    return np.sort(np.concatenate(chosen))
 
 
 def standardised(descriptors: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

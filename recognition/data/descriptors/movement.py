@@ -105,7 +105,9 @@ def _evenly(joints: np.ndarray, time: np.ndarray) -> np.ndarray:
         there = known[:, column]
         flat[:, column] = np.interp(time, time[there], flat[there, column])
     if frames > 1:
-        together = round(1 / (float(np.median(np.diff(time))) * RATE))
+        step = float(np.median(np.diff(time)))
+        # Most times may be equal, in a file with a wrong time base.
+        together = round(1 / (step * RATE)) if step > 0 else 1
         if together > 1:
             flat = uniform_filter1d(flat, together, axis=0, mode="nearest")
     length = max(FEWEST, round((time[-1] - time[0]) * RATE) + 1)

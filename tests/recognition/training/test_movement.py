@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
@@ -18,7 +19,7 @@ from recognition.data.descriptors.kernel_ridge import kernel_of, squared_distanc
 from recognition.data.descriptors.movement import describe_clip
 from recognition.inference.scores import scores_of
 from recognition.settings import RunSettings
-from recognition.training.movement import fit_movement, left_out_clips, with_held_out_clips
+from recognition.training.movement import fit_movement, left_out_clips, note_on_groups, with_held_out_clips
 from recognition.training.preparation import prepare
 from recognition.training.run import train
 from test_support.clips.made_motions import write_motions
@@ -84,6 +85,20 @@ def test_confidence_is_fitted_on_training_clips_that_the_classifier_left_out(run
     assert found.spreads == pytest.approx(expected.spreads, rel=1e-3)
     assert found.distance is not None and expected.distance is not None
     np.testing.assert_allclose(found.distance(descriptors), expected.distance(descriptors), rtol=1e-3, atol=1e-3)
+
+
+def test_an_action_per_person_gives_useful_probabilities_and_a_note(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, clips=48)
+    by_person = prepare(settings)
+    assert note_on_groups(by_person) is None
+    by_action = prepare(settings)
+    by_action.clips.groups[:] = [f"person{label}" for label in by_action.clips.labels]
+    assert "no action occurs in two groups" in str(note_on_groups(by_action))
+    apart = left_out_clips(fit_movement(by_action), by_action)
+    assert len(np.unique(apart.groups)) == len(by_action.training)
+    expected = left_out_clips(fit_movement(by_person), by_person)
+    found, wanted = (softmax(each.logits, axis=1).max(axis=1).mean() for each in (apart, expected))
+    assert found > 0.9 * wanted > 0.5
 
 
 @pytest.mark.slow

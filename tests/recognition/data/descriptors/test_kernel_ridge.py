@@ -52,6 +52,28 @@ def test_classes_that_differ_are_told_apart_and_the_likelihood_is_honest() -> No
     assert confidence.mean() < 0.6
 
 
+def test_a_class_that_only_one_group_has_does_not_lower_the_probabilities() -> None:
+    descriptors, labels, _ = clouds()
+    # Class 2 is that of one person; four others show both of the others.
+    groups = np.where(labels == 2, 0, 1 + np.arange(len(labels)) % 4)
+    found = fit(descriptors, labels, groups, classes=CLASSES, shares=SHARES)
+    assert np.isnan(found.left_out[labels == 2]).all() and np.isfinite(found.left_out[labels != 2]).all()
+    new, wanted, _ = clouds(300, seed=1)
+    probabilities = softmax(found.logits(new), axis=1)
+    assert probabilities[np.arange(300), wanted].mean() > 0.9
+
+
+@pytest.mark.parametrize("count", [2, 30])
+def test_the_cost_of_the_choice_is_bounded_whatever_the_size_of_groups(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_ridge, "ROWS_OF_CHOICE", 100)
+    descriptors, labels, _ = clouds(300)
+    groups = np.arange(300) // 3 % count
+    chosen = np.isfinite(fit(descriptors, labels, groups, classes=CLASSES, shares=SHARES).left_out).all(axis=1)
+    assert 90 <= chosen.sum() <= 100 and len(np.unique(groups[chosen])) == min(count, 10)
+
+
 def test_sharpness_has_the_best_likelihood() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, CLASSES, 200)
@@ -101,6 +123,19 @@ def test_torch_gives_the_same_logits_and_stores_them(kernel: Kernel, monkeypatch
     loaded.load_state_dict(module.state_dict())
     assert loaded.network_share == 0.25
     torch.testing.assert_close(loaded(given), module(given))
+
+
+def test_a_classifier_that_is_fitted_again_answers_from_its_new_rows() -> None:
+    classifier = MovementClassifier(SIZE, CLASSES)
+    new = clouds(5, seed=9)[0]
+    for seed in range(12):
+        found = fit(*clouds(seed=seed), classes=CLASSES, shares=SHARES)
+        classifier.set_fitted(found, network_share=0)
+        # Memory of rows that were never used may be given to later ones.
+        if seed % 2:
+            np.testing.assert_allclose(
+                classifier(torch.as_tensor(new, dtype=torch.float32)), found.logits(new), atol=1e-2
+            )
 
 
 def test_joint_probabilities_are_the_weighted_mean() -> None:
