@@ -126,16 +126,14 @@ def test_torch_gives_the_same_logits_and_stores_them(kernel: Kernel, monkeypatch
 
 
 def test_a_classifier_that_is_fitted_again_answers_from_its_new_rows() -> None:
-    classifier = MovementClassifier(SIZE, CLASSES)
-    new = clouds(5, seed=9)[0]
-    for seed in range(12):
-        found = fit(*clouds(seed=seed), classes=CLASSES, shares=SHARES)
-        classifier.set_fitted(found, network_share=0)
-        # Memory of rows that were never used may be given to later ones.
-        if seed % 2:
-            np.testing.assert_allclose(
-                classifier(torch.as_tensor(new, dtype=torch.float32)), found.logits(new), atol=1e-2
-            )
+    classifier, new = MovementClassifier(SIZE, CLASSES), clouds(5, seed=9)[0]
+    fits = [fit(*clouds(30, seed=seed), classes=CLASSES, shares=SHARES) for seed in range(6)]
+    for number in range(60):
+        classifier.set_fitted(fits[number % 6], network_share=0)
+        # Memory of rows that are not used any more may be given to later ones.
+        if number % 2:
+            answer = classifier(torch.as_tensor(new, dtype=torch.float32))
+            np.testing.assert_allclose(answer, fits[number % 6].logits(new), atol=1e-2)
 
 
 def test_joint_probabilities_are_the_weighted_mean() -> None:
