@@ -33,13 +33,17 @@ def first_numbers(row: str) -> list[str]:
 
 def test_figures_equal_those_of_the_pages_that_describe_their_measurement() -> None:
     rows = [row for row in section(README, "Speed and accuracy").splitlines() if first_numbers(row)]
-    assert len(rows) == 10
+    assert len(rows) == 11
     speed = set()
     for row in page("performance.md").splitlines():
         numbers = first_numbers(row)
         # Every other column of the speed table is for the networks alone.
         speed |= {tuple(numbers), tuple(numbers[::2])}
-    accuracy = {tuple(first_numbers(row)) for row in page("real_sets.md").splitlines()}
+    accuracy = set()
+    for row in page("real_sets.md").splitlines():
+        numbers = first_numbers(row)
+        # Of damaged clips, the last two columns are those of the rivals with copies instead of without.
+        accuracy |= {tuple(numbers), tuple(numbers[:3]), (*numbers[:1], *numbers[3:])}
     for row in rows:
         numbers = first_numbers(row)
         # The second table begins with the number of training clips.
