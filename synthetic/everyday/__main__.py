@@ -53,12 +53,12 @@ def _make(arguments: argparse.Namespace) -> Path:
     write_pickle(clips, merged(parts, dict(pair_of("--call", word) for word in arguments.call)))
     options = {"data.file": str(clips), "out": str(arguments.out / RUN_NAME), "training.seed": arguments.seed}
     run = train(train_settings(["custom", *arguments.words], options), show=True)
-    results = results_on_unseen_people(run, clips, parts)
+    results, certainties = results_on_unseen_people(run, clips, parts)
     if arguments.ship is None:
         return run
     command = command_of("synthetic.everyday", sys.argv[1:])
     path = FOLDER / f"{arguments.ship}{SUFFIX}"
-    return ship(run, path, parts, results, command=command, estimator=arguments.estimator)
+    return ship(run, path, parts, results, certainties, command, estimator=arguments.estimator)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,18 @@ from recognition import runs
 from recognition.run_file import portable
 from synthetic.base.shipping import RECOGNIZER, pack
 from synthetic.everyday.merging import Part
-from synthetic.everyday.testing import Result
+from synthetic.everyday.testing import Certainty, Result
 
 
 def ship(
-    run: Path, path: Path, parts: Sequence[Part], results: Sequence[Result], command: str, *, estimator: str
+    run: Path,
+    path: Path,
+    parts: Sequence[Part],
+    results: Sequence[Result],
+    certainties: Sequence[Certainty],
+    command: str,
+    *,
+    estimator: str,
 ) -> Path:
     """Write a run as NAME.safetensors, NAME.json and NAME.md.
 
@@ -22,6 +29,7 @@ def ship(
         path: NAME.safetensors.
         parts: Skeleton files of its training clips.
         results: Accuracy on unseen people.
+        certainties: Their confidence, by skeleton file.
         command: The command that made it.
         estimator: Pose estimator that predictions with it use unless another is named.
 
@@ -42,11 +50,17 @@ def ship(
     }
     pack(run, path, content | described, prefix=RECOGNIZER)
     with atomic_write(path.with_suffix(".md")) as file:
-        file.write(card_of(path, sources, results, command).encode())
+        file.write(card_of(path, sources, results, certainties, command).encode())
     return path
 
 
-def card_of(path: Path, sources: Sequence[dict[str, Any]], results: Sequence[Result], command: str) -> str:
+def card_of(
+    path: Path,
+    sources: Sequence[dict[str, Any]],
+    results: Sequence[Result],
+    certainties: Sequence[Certainty],
+    command: str,
+) -> str:
     """Return the model card, in Markdown."""
     files = list(dict.fromkeys(result.part for result in results))
     heads = [f"{part.path.stem}" for part in files]
@@ -60,6 +74,9 @@ def card_of(path: Path, sources: Sequence[dict[str, Any]], results: Sequence[Res
         f"| {name} | {' | '.join(cells.get((part, name), '') for part in files)} |\n"
         for name in sorted({result.label_name for result in results})
     )
+    certain = {one.part: one for one in certainties}
+    errors = [f"{certain[part].calibration_error:.3f}" for part in files]
+    unknown = [f"{certain[part].unknown} of {certain[part].clips}" for part in files]
     trained_on = "".join(f"| {source['name']} | {source['file']} | {source['sha256']} |\n" for source in sources)
     return f"""# {path.stem}
 
@@ -73,11 +90,14 @@ a few dozen suffice.
 
 ## Accuracy on people that it was not trained on
 
-Correct clips of the test splits, by skeleton file.
+Correct clips of the test splits, by skeleton file. The joints of Penn Action were labelled by hand: for videos, where
+an estimator finds them, the accuracy can be lower.
 
 | action | {" | ".join(heads)} |
 |---|{"---|" * len(files)}
 {rows}| **all** | {" | ".join(totals)} |
+| expected calibration error | {" | ".join(errors)} |
+| reported as unknown, although known | {" | ".join(unknown)} |
 
 ## Training data
 

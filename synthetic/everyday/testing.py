@@ -1,4 +1,4 @@
-"""Accuracy of the everyday recognizer on people that it was not trained on, for each skeleton file and class."""
+"""Accuracy and confidence of the everyday recognizer on people that it was not trained on, for each skeleton file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
+from recognition.evaluation.calibration import calibration_of
 from recognition.inference.scores import scores_of
 from recognition.runs import load_run
 from synthetic.everyday.merging import TEST, Part
@@ -30,8 +31,25 @@ class Result:
     correct: int
 
 
-def results_on_unseen_people(run: Path, file: Path, parts: Sequence[Part]) -> list[Result]:
-    """Classify the test clips of all files.
+@dataclass(frozen=True)
+class Certainty:
+    """How far the confidence can be trusted on the test clips of one skeleton file.
+
+    Args:
+        part: The file.
+        clips: Number of test clips.
+        calibration_error: Expected calibration error, in [0, 1].
+        unknown: Number of clips that are called unknown, although their actions are known.
+    """
+
+    part: Part
+    clips: int
+    calibration_error: float
+    unknown: int
+
+
+def results_on_unseen_people(run: Path, file: Path, parts: Sequence[Part]) -> tuple[list[Result], list[Certainty]]:
+    """Classify the test clips of all files; return the results of each class, and the certainty for each file.
 
     Args:
         run: The trained run.
@@ -44,10 +62,16 @@ def results_on_unseen_people(run: Path, file: Path, parts: Sequence[Part]) -> li
     scores = scores_of(trained, data)
     correct = scores.probabilities.argmax(axis=1) == scores.labels
     number = np.array([int(name.split("/")[1]) for name in scores.names])
-    results = []
+    rejection = trained.confidence.rejection(None)
+    unknown = [rejection.applies_to(*one) for one in zip(scores.probabilities.max(axis=1), scores.unknown, strict=True)]
+    results, certainties = [], []
     for place, part in enumerate(parts):
+        of_file = number == place
+        if of_file.any():
+            error = calibration_of(scores.probabilities[of_file], scores.labels[of_file]).ece
+            certainties.append(Certainty(part, int(of_file.sum()), error, int(np.array(unknown)[of_file].sum())))
         for label, label_name in enumerate(trained.label_names):
             own = (number == place) & (scores.labels == label)
             if own.any():
                 results.append(Result(part, label_name, int(own.sum()), int(correct[own].sum())))
-    return results
+    return results, certainties
