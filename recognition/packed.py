@@ -1,11 +1,11 @@
-"""Weights that travel with the package: tensors in half precision in a safetensors file, everything else as JSON.
+"""Weights that travel with the package: tensors, most in half precision, in a safetensors file, the rest as JSON.
 
 NAME.safetensors   the weights of a run file        NAME.json   the rest of it: settings, classes, digests
 NAME.md            the model card
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,17 @@ FOLDER = Path(__file__).with_name("weights")
 _DIGEST = "weights_sha256"
 
 
-def write_packed(path: Path, content: Mapping[str, Any], *, prefix: str) -> None:
+def write_packed(path: Path, content: Mapping[str, Any], *, prefix: str, exact: Container[str] = ()) -> None:
     """Write the network of a run file as NAME.safetensors and NAME.json.
 
     Args:
         path: NAME.safetensors.
         content: Content of the run file; of its state only the names of tensors that start with `prefix` are kept.
         prefix: Start of the names of the network's tensors.
+        exact: Names of tensors that keep their precision.
     """
     tensors = {
-        name: tensor.half() if tensor.dtype.is_floating_point else tensor
+        name: tensor.half() if tensor.dtype.is_floating_point and name not in exact else tensor
         for name, tensor in content["model"].items()
         if name.startswith(prefix)
     }

@@ -1,6 +1,6 @@
 """Puts base weights into the package, with a model card."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,17 @@ before any other use.
 RECOGNIZER, ENCODER = "recognizer.", "encoder."
 
 
-def pack(run: Path, path: Path, content: Mapping[str, Any], *, prefix: str) -> None:
+def pack(run: Path, path: Path, content: Mapping[str, Any], *, prefix: str, exact: Container[str] = ()) -> None:
     """Write the tensors of a run file whose names start with `prefix`, and the rest of its content; see `write_packed`.
 
     Raises:
         UsageError: The weights are too large for the package.
     """
-    size = sum(2 * tensor.numel() for key, tensor in content["model"].items() if key.startswith(prefix))
+    own = {key: tensor for key, tensor in content["model"].items() if key.startswith(prefix)}
+    size = sum(tensor.numel() * (tensor.element_size() if key in exact else 2) for key, tensor in own.items())
     if size > MOST_BYTES:
-        raise UsageError(f"{run}: {size} bytes in half precision exceed the limit of {MOST_BYTES} for the package")
-    write_packed(path, content, prefix=prefix)
+        raise UsageError(f"{run}: {size} bytes exceed the limit of {MOST_BYTES} for the package")
+    write_packed(path, content, prefix=prefix, exact=exact)
 
 
 def ship(run: Path, name: str, sources: Sequence[Source], command: str, *, folder: Path = FOLDER) -> Path:

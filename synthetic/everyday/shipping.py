@@ -6,6 +6,7 @@ from typing import Any
 
 from pose_extraction.files import atomic_write, sha256_of
 from recognition import runs
+from recognition.data.descriptors.extending import with_half_centres
 from recognition.run_file import portable
 from synthetic.base.shipping import RECOGNIZER, pack
 from synthetic.everyday.merging import Part
@@ -41,6 +42,10 @@ def ship(
         WeightsError: The run is unfinished or damaged.
     """
     content = portable(runs.load(runs.run_file(run)))
+    movement = runs.load_run(run).recognizer.movement
+    assert movement is not None
+    rounded = {f"{RECOGNIZER}movement.{name}": array for name, array in with_half_centres(movement).items()}
+    content["model"] = content["model"] | rounded
     sources = [{"name": part.name, "file": part.path.name, "sha256": sha256_of(part.path)} for part in parts]
     described = {
         "held_out": {},
@@ -48,7 +53,8 @@ def ship(
         "command": command,
         "estimator": estimator,
     }
-    pack(run, path, content | described, prefix=RECOGNIZER)
+    exact = [name for name in rounded if not name.endswith(".centres")]
+    pack(run, path, content | described, prefix=RECOGNIZER, exact=exact)
     with atomic_write(path.with_suffix(".md")) as file:
         file.write(card_of(path, sources, results, certainties, command).encode())
     return path
@@ -85,7 +91,7 @@ training: `skelpipe predict clip.mp4` uses it in a folder without runs. For your
 a few dozen suffice.
 
 - Made with `{command}`.
-- Weights: half precision, {path.stat().st_size / 1e6:.2f} MB; settings, classes and digests are in `{path.stem}.json`.
+- Weights: {path.stat().st_size / 1e6:.2f} MB; settings, classes and digests are in `{path.stem}.json`.
 - A clip unlike the known actions is reported as unknown. That fails for some: check its answers.
 
 ## Accuracy on people that it was not trained on

@@ -1,4 +1,4 @@
-"""Adding clips to a fitted kernel classifier, without the clips that it was fitted to.
+"""Adding clips to a fitted kernel classifier, or rounding its descriptors, without the clips that it was fitted to.
 
 The classifier contains its training descriptors, and its coefficients A solve (K + lambda I) A = Y. So the targets Y
 can be computed from it, and the system solved again with further rows. What was chosen with care from many clips, the
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from scipy.linalg import cho_factor, cho_solve
 
 from recognition.data.descriptors.classifier import MovementClassifier
@@ -20,6 +21,9 @@ from recognition.data.descriptors.kernel_ridge import (
     standardised,
     targets_of,
 )
+
+# Values of lambda that a stored classifier may have: earlier versions could also choose a smaller one.
+KNOWN_PENALTIES = (1e-3, *PENALTIES)
 
 
 @dataclass(frozen=True)
@@ -53,19 +57,42 @@ def known_of(classifier: MovementClassifier) -> Known:
         **arrays,
         kernel="gaussian" if gaussian else "exponential",
         width=width,
-        penalty=PENALTIES[0],
+        penalty=KNOWN_PENALTIES[0],
         sharpness=sharpness,
         left_out=np.full(arrays["coefficients"].shape, np.nan),
     )
     kernel = kernel_of(squared_distances(fitted.centres, fitted.centres), fitted.kernel, width)
     scores, found = kernel @ fitted.coefficients, []
-    for penalty in PENALTIES:
+    for penalty in KNOWN_PENALTIES:
         targets = scores + penalty * fitted.coefficients
         labels = targets.argmax(axis=1)
         error = float(((targets - targets_of(labels, targets.shape[1])) ** 2).mean())
         found.append((error, penalty, labels))
     _, penalty, labels = min(found, key=lambda one: one[0])
     return Known(replace(fitted, penalty=penalty), labels, share)
+
+
+def with_half_centres(classifier: MovementClassifier) -> dict[str, torch.Tensor]:
+    """Return the arrays of a classifier whose training descriptors are rounded to half precision, to save space.
+
+    The coefficients are solved for again. They are large and nearly cancel each other, so with the old ones the answer
+    to clips unlike the training clips would be arbitrary, and so it would be if they were rounded themselves.
+
+    Args:
+        classifier: A fitted classifier in single precision.
+
+    Returns:
+        Its arrays by name: centres in half precision, the others in single precision.
+    """
+    known = known_of(classifier)
+    arrays = {name: getattr(classifier, name).detach().cpu() for name in classifier.names}
+    halves = arrays["centres"].half()
+    centres = halves.double().numpy()
+    kernel = kernel_of(squared_distances(centres, centres), known.fitted.kernel, known.fitted.width)
+    kernel[np.diag_indices_from(kernel)] += known.fitted.penalty
+    targets = targets_of(known.labels, arrays["coefficients"].shape[1])
+    coefficients = cho_solve(cho_factor(kernel, overwrite_a=True), targets)
+    return {**arrays, "centres": halves, "coefficients": torch.as_tensor(coefficients, dtype=torch.float32)}
 
 
 def extend(

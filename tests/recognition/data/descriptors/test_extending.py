@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from recognition import run_file
+from recognition.data.descriptors import kernel_ridge
 from recognition.data.descriptors.classifier import MovementClassifier
-from recognition.data.descriptors.extending import extend, known_of
+from recognition.data.descriptors.extending import extend, known_of, with_half_centres
 from recognition.data.descriptors.kernel_ridge import (
     KernelRidge,
     fit,
@@ -50,6 +51,24 @@ def test_labels_and_penalty_are_recovered(half: bool) -> None:
     known = known_of(module)
     assert known.labels.tolist() == labels.tolist() and known.fitted.penalty == fitted.penalty
     assert known.network_share == 0.25 and known.fitted.kernel == fitted.kernel
+
+
+def test_rounded_descriptors_give_the_same_answers_to_clips_unlike_the_training_clips(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The coefficients of a wide kernel with little regularisation are the largest.
+    for name, values in (("WIDTHS", (0.1,)), ("PENALTIES", (1e-3,)), ("KERNELS", ("gaussian",))):
+        monkeypatch.setattr(kernel_ridge, name, values)
+    descriptors, labels = clouds(300, 0)
+    fitted = fit(descriptors, labels, np.arange(300) // 3, classes=CLASSES, shares=SHARES)
+    module, rounded = MovementClassifier(SIZE, CLASSES), MovementClassifier(SIZE, CLASSES)
+    module.set_fitted(fitted, network_share=0.25)
+    arrays = with_half_centres(module)
+    assert arrays["centres"].dtype == torch.float16
+    rounded.load_state_dict({name: array.float() for name, array in arrays.items()})
+    unlike = np.random.default_rng(1).normal(100, 10, (50, SIZE))
+    answer = rounded(torch.as_tensor(unlike, dtype=torch.float32)).numpy()
+    np.testing.assert_allclose(answer, fitted.logits(unlike), atol=0.02 * np.abs(fitted.logits(unlike)).max())
 
 
 def test_an_extended_classifier_equals_one_solved_from_all_rows() -> None:
