@@ -2,6 +2,7 @@
 
 import { requestJson } from "../api.js";
 import { clock, counted, h, percent } from "../dom.js";
+import { UNKNOWN } from "../model/edits.js";
 
 /** Rows that are shown; nobody reviews more in one sitting. */
 const SHOWN = 200;
@@ -67,12 +68,13 @@ function rowOf(item) {
   const href = `#/job/${encodeURIComponent(item.job)}/${encodeURIComponent(item.segment)}`;
   const meter = h("span.meter", null, h("span.fill"));
   // The probability of an unknown action is that of the action that was rejected.
-  const certainty = item.label === null ? null : item.probability;
+  const name = item.label ?? UNKNOWN;
+  const certainty = name === UNKNOWN ? null : item.probability;
   meter.firstChild.style.transform = `scaleX(${certainty ?? 0})`;
   return h(
     "tr",
     null,
-    h("th", { scope: "row" }, h("a", { href }, item.label ?? "unknown")),
+    h("th", { scope: "row" }, h("a", { href }, name)),
     h("td.certainty", null, meter, certainty === null ? "" : percent(certainty)),
     h("td", null, item.name),
     h("td.number", null, String(item.person)),
