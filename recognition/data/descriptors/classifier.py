@@ -7,6 +7,9 @@ from torch import nn
 
 from recognition.data.descriptors.kernel_ridge import LARGEST, SCALES, KernelRidge
 
+# Below this, 1 - exp(-x) is the sum of so many terms of its Taylor series, up to 1e-11 of its value.
+_SMALL, _TERMS = 0.5, 10
+
 
 class MovementClassifier(nn.Module):
     """A fitted `KernelRidge` in float32; without centres it is not fitted yet.
@@ -72,8 +75,12 @@ class MovementClassifier(nn.Module):
         squared = squared.clamp_min(1e-12)
         width, gaussian, sharpness, _ = self.numbers.double()
         distance = width * torch.where(gaussian > 0, squared / 2, squared.sqrt())
-        kernel = torch.stack([torch.exp(-scale * distance) for scale in SCALES]).mean(dim=0)
-        return (sharpness * (kernel @ self.coefficients.double())).to(self.coefficients.dtype)
+        # A wide kernel is close to 1 everywhere, and its coefficients nearly cancel each other: an engine that computes
+        # in float32 has ten times more digits of the difference.
+        less = torch.stack([_one_minus_exp(scale * distance) for scale in SCALES])
+        coefficients = self.coefficients.double()
+        scores = coefficients.sum(dim=0) - less.mean(dim=0) @ coefficients
+        return (sharpness * scores).to(self.coefficients.dtype)
 
     def _centres_in_float64(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the centres (R, D) and their squared lengths (R,), computed once: this takes longer than the rest."""
@@ -102,3 +109,15 @@ class MovementClassifier(nn.Module):
             if isinstance(given, torch.Tensor):
                 setattr(self, name, torch.zeros_like(given, device=self.mean.device))
         super()._load_from_state_dict(state_dict, prefix, *arguments, **options)
+
+
+def _one_minus_exp(value: torch.Tensor) -> torch.Tensor:
+    """Return 1 - exp(-value) for values >= 0, with all digits of small ones.
+
+    ONNX has no function for it, and those that it follows from, such as tanh, are inexact in float32 in some engines.
+    """
+    small = value.clamp_max(_SMALL)
+    series = torch.ones_like(value)
+    for number in range(_TERMS, 1, -1):
+        series = 1 - small / number * series
+    return torch.where(value < _SMALL, small * series, 1 - torch.exp(-value))
