@@ -23,7 +23,8 @@ SHARES = {
     "across": (1.0,),
     "sides": (0.0, 1.0, 3.0),
 }
-# Most rows of the kernel matrix, whose factorisation takes seconds, and most random copies of a clip.
+# Most clips that are fitted to; with their mirror images and random copies there are at most as many rows, if there is
+# room for copies. Most random copies of a clip.
 MOST_ROWS, MOST_COPIES = 4000, 6
 # For so many random copies, there is another one of a person who is cut off.
 COPIES_PER_CUT = 3
@@ -82,7 +83,7 @@ def with_held_out_clips(fitted: KernelRidge, prepared: Prepared) -> KernelRidge:
 
 @dataclass(frozen=True)
 class _Views:
-    """How often a clip is described: whether mirrored as well, in how many random copies, how many of them cut off."""
+    """How often a clip is described: whether mirrored as well, in how many random copies, and in how many cut off."""
 
     mirrored: bool
     copies: int
@@ -104,7 +105,7 @@ def copies_for(clips: int, *, mirrored: bool) -> int:
 
 
 def _views_of(prepared: Prepared, clips: int) -> _Views:
-    """Return how each of so many clips is described, such that the kernel matrix does not become too large."""
+    """Return how each of so many clips is described: the more clips, the fewer random copies."""
     data = prepared.settings.data
     mirrored = flip_probability(data, prepared.layout) > 0
     copies = copies_for(clips, mirrored=mirrored)

@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -85,9 +84,9 @@ class RecognizerTraining(RunTrainable):
             self.movement = fitted = fit_movement(self.prepared, earlier)
             share = DEFAULT_SHARE if earlier is None else earlier.network_share
             recognizer.movement.set_fitted(fitted, network_share=share)
-            known = np.isfinite(fitted.left_out).all(axis=1)
+            new = len(fitted.centres) - (len(earlier.labels) if earlier is not None else 0)
             kept = f", and {len(earlier.labels)} of {init}" if earlier is not None else ""
-            sentences.append(f"classifier of descriptors: fitted to {known.sum()} descriptors{kept}")
+            sentences.append(f"classifier of descriptors: fitted to {new} descriptors{kept}")
             sentences += filter(None, [note_on_groups(self.prepared)])
         return "; ".join(sentences) or None
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write, sha256_of
 from recognition import runs
 from recognition.data.descriptors.extending import with_half_centres
@@ -38,12 +39,13 @@ def ship(
         `path`.
 
     Raises:
-        UsageError: The weights are too large for the package.
+        UsageError: The weights are too large for the package, or there is no classifier of descriptors.
         WeightsError: The run is unfinished or damaged.
     """
     content = portable(runs.load(runs.run_file(run)))
     movement = runs.load_run(run).recognizer.movement
-    assert movement is not None
+    if movement is None:
+        raise UsageError(f"{run}: has no classifier of descriptors; train it with data.descriptors=auto")
     rounded = {f"{RECOGNIZER}movement.{name}": array for name, array in with_half_centres(movement).items()}
     content["model"] = content["model"] | rounded
     sources = [{"name": part.name, "file": part.path.name, "sha256": sha256_of(part.path)} for part in parts]

@@ -98,5 +98,6 @@ def _region(number: int, span: Span, frames: ClipFrames) -> dict[str, Any]:
             "timelinelabels": [span.label],
         },
         "meta": {"text": [span.who]},
-        "score": round(span.probability, 6),
+        # The probability of an unknown action is that of the action that was rejected.
+        **({"score": round(span.probability, 6)} if span.closest in (None, span.label) else {}),
     }

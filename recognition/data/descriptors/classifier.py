@@ -7,7 +7,7 @@ from torch import nn
 
 from recognition.data.descriptors.kernel_ridge import LARGEST, SCALES, KernelRidge
 
-# Below this, 1 - exp(-x) is the sum of so many terms of its Taylor series, up to 1e-11 of its value.
+# Below this, 1 - exp(-x) is the sum of so many terms of its Taylor series, up to 3e-11 of its value.
 _SMALL, _TERMS = 0.5, 10
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 
 from recognition.data.descriptors.classifier import MovementClassifier
 from recognition.data.descriptors.kernel_ridge import (
     PENALTIES,
     KernelRidge,
+    factors_of,
     kernel_of,
     squared_distances,
     standardised,
@@ -88,10 +89,8 @@ def with_half_centres(classifier: MovementClassifier) -> dict[str, torch.Tensor]
     arrays = {name: getattr(classifier, name).detach().cpu() for name in classifier.names}
     halves = arrays["centres"].half()
     centres = halves.double().numpy()
-    kernel = kernel_of(squared_distances(centres, centres), known.fitted.kernel, known.fitted.width)
-    kernel[np.diag_indices_from(kernel)] += known.fitted.penalty
-    targets = targets_of(known.labels, arrays["coefficients"].shape[1])
-    coefficients = cho_solve(cho_factor(kernel, overwrite_a=True), targets)
+    factors = factors_of(centres, known.fitted.kernel, known.fitted.width, known.fitted.penalty)
+    coefficients = cho_solve(factors, targets_of(known.labels, arrays["coefficients"].shape[1]))
     return {**arrays, "centres": halves, "coefficients": torch.as_tensor(coefficients, dtype=torch.float32)}
 
 
@@ -115,9 +114,7 @@ def extend(
     rows = standardised(descriptors[:, : len(before.mean)], before.mean, before.scale) * before.weight
     centres = np.concatenate([before.centres, rows])
     targets = targets_of(np.concatenate([known.labels, labels]), classes)
-    kernel = kernel_of(squared_distances(centres, centres), before.kernel, before.width)
-    kernel[np.diag_indices_from(kernel)] += before.penalty
-    factors = cho_factor(kernel, overwrite_a=True)
+    factors = factors_of(centres, before.kernel, before.width, before.penalty)
     coefficients = cho_solve(factors, targets)
     # Columns of (K + lambda I)^-1 that belong to the further rows.
     further = np.zeros((len(centres), len(rows)))

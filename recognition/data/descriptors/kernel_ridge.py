@@ -107,14 +107,20 @@ def fit(
     )
     best, weight = min(candidates, key=lambda pair: pair[0].loss)
     rows *= weight
-    kernel = kernel_of(squared_distances(rows, rows), best.kernel, best.width)
-    kernel[np.diag_indices_from(kernel)] += best.penalty
-    coefficients = cho_solve(cho_factor(kernel, overwrite_a=True), targets)
+    coefficients = cho_solve(factors_of(rows, best.kernel, best.width, best.penalty), targets)
     left_out = np.full((len(rows), classes), np.nan)
     left_out[chosen[fair]] = best.sharpness * best.scores[fair]
     return KernelRidge(
         mean, scale, weight, rows, coefficients, best.kernel, best.width, best.penalty, best.sharpness, left_out
     )
+
+
+def factors_of(rows: np.ndarray, kernel: Kernel, width: float, penalty: float) -> tuple[np.ndarray, bool]:
+    """Return the Cholesky factors of K + lambda I for weighted rows (R, D), as `scipy.linalg.cho_solve` takes them."""
+    matrix = kernel_of(squared_distances(rows, rows), kernel, width)
+    matrix[np.diag_indices_from(matrix)] += penalty
+    factors: tuple[np.ndarray, bool] = cho_factor(matrix, overwrite_a=True)
+    return factors
 
 
 def targets_of(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -113,7 +114,15 @@ def test_label_studio_counts_frames_of_the_video_from_1(record: FrameRecord) -> 
         ({"start": 9, "end": 19}, ["jump"]),
     ]
     assert regions[0]["meta"] == {"text": ["person 3"]}
+    assert all(0 < one["score"] <= 1 for one in regions)
     assert second["predictions"][0]["result"] == third["predictions"][0]["result"] == []
+
+
+def test_label_studio_gets_no_score_of_a_rejected_action(record: FrameRecord) -> None:
+    answers = [ANSWERS[0], replace(ANSWERS[3], clip="a/clip", person=7, start=0.2, end=1.0)]
+    ((_, text),) = texts_of("labelstudio", answers, record.clips, Path("all.json"))
+    known, unknown = json.loads(text)[0]["predictions"][0]["result"]
+    assert known["score"] == 0.9 and unknown["value"]["timelinelabels"] == ["unknown"] and "score" not in unknown
 
 
 def test_the_table_for_boris(record: FrameRecord) -> None:
