@@ -36,7 +36,7 @@ def results_of(files: list[Path], names: list[str]) -> dict[Key, Result]:
     """Return the results of some methods.
 
     Raises:
-        UsageError: A file does not exist or has no results, or there are none of these methods.
+        UsageError: A file does not exist or has no results, or none has results of these methods.
     """
     found = read_existing(files)
     chosen = {key: result for key, result in found.items() if key.method in names}

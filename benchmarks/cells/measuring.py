@@ -94,7 +94,7 @@ def _measured(plan: Plan) -> list[DataSet]:
 
 
 def check(plan: Plan) -> None:
-    """Refuse a plan of which a part would measure nothing.
+    """Refuse a plan if a part of it would measure nothing.
 
     Raises:
         UsageError: A title or a fold does not exist, or no number of clips leaves any out.

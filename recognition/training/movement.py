@@ -42,8 +42,7 @@ def fit_movement(prepared: Prepared, known: Known | None = None) -> KernelRidge:
     rng = _generator(prepared)
     indices = _fitted_indices(prepared, rng)
     views = _views_of(prepared, len(indices))
-    rows, groups = _described(prepared, indices, views, rng), _groups_of(prepared, indices)
-    labels, groups = (np.repeat(each, views.total) for each in (prepared.clips.labels[indices], groups))
+    rows, labels, groups = _rows_of(prepared, indices, views, rng)
     if known is not None:
         return extend(known, rows, labels, groups, classes=prepared.num_classes)
     # Copies make the classifier robust; how well it works is judged by the clips and their mirror images.
@@ -76,9 +75,7 @@ def with_held_out_clips(fitted: KernelRidge, prepared: Prepared) -> KernelRidge:
     # If only a part of the training clips was used, the same part of the held-out clips is.
     most = max(1, len(prepared.held_out) * len(indices) // len(prepared.training))
     further = _balanced(prepared.held_out, labels[prepared.held_out], most, rng)
-    rows, groups = _described(prepared, further, views, rng), _groups_of(prepared, further)
-    further_labels, groups = (np.repeat(each, views.total) for each in (labels[further], groups))
-    return extend(known, rows, further_labels, groups, classes=prepared.num_classes)
+    return extend(known, *_rows_of(prepared, further, views, rng), classes=prepared.num_classes)
 
 
 @dataclass(frozen=True)
@@ -112,8 +109,13 @@ def _views_of(prepared: Prepared, clips: int) -> _Views:
     return _Views(mirrored, copies, cuts=max(1, copies // COPIES_PER_CUT) if data.cut_off else 0)
 
 
-def _described(prepared: Prepared, indices: np.ndarray, views: _Views, rng: np.random.Generator) -> np.ndarray:
-    """Return descriptors of clips in all views, (N * total, D); the first one of a clip is the clip itself."""
+def _rows_of(
+    prepared: Prepared, indices: np.ndarray, views: _Views, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return descriptors of N clips in all views (N * total, D), with the label and the group of each.
+
+    The first view of a clip is the clip itself.
+    """
     transforms = ClipTransforms(prepared.clips, prepared.settings.data)
     rows: list[np.ndarray] = []
     for index in indices:
@@ -125,7 +127,9 @@ def _described(prepared: Prepared, indices: np.ndarray, views: _Views, rng: np.r
         for number in range(views.cuts):
             part, when = varied(sides[number % len(sides)], time, rng)
             rows.append(describe_clip(cut_off(part, rng), when))
-    return np.stack(rows)
+    of_clips = (prepared.clips.labels[indices], _groups_of(prepared, indices))
+    labels, groups = (np.repeat(each, views.total) for each in of_clips)
+    return np.stack(rows), labels, groups
 
 
 def left_out_clips(fitted: KernelRidge, prepared: Prepared) -> CrossValidated:

@@ -84,10 +84,11 @@ class RecognizerTraining(RunTrainable):
             self.movement = fitted = fit_movement(self.prepared, earlier)
             share = DEFAULT_SHARE if earlier is None else earlier.network_share
             recognizer.movement.set_fitted(fitted, network_share=share)
-            new = len(fitted.centres) - (len(earlier.labels) if earlier is not None else 0)
-            kept = f", and {len(earlier.labels)} of {init}" if earlier is not None else ""
-            sentences.append(f"classifier of descriptors: fitted to {new} descriptors{kept}")
-            sentences += filter(None, [note_on_groups(self.prepared)])
+            kept = 0 if earlier is None else len(earlier.labels)
+            of_init = f", and {kept} of {init}" if kept else ""
+            sentences.append(f"classifier of descriptors: fitted to {len(fitted.centres) - kept} descriptors{of_init}")
+            if (note := note_on_groups(self.prepared)) is not None:
+                sentences.append(note)
         return "; ".join(sentences) or None
 
     def resume(self, checkpoint: dict[str, Any], position: Position) -> None:

@@ -63,15 +63,16 @@ def results_on_unseen_people(run: Path, file: Path, parts: Sequence[Part]) -> tu
     correct = scores.probabilities.argmax(axis=1) == scores.labels
     number = np.array([int(name.split("/")[1]) for name in scores.names])
     rejection = trained.confidence.rejection(None)
-    unknown = [rejection.applies_to(*one) for one in zip(scores.probabilities.max(axis=1), scores.unknown, strict=True)]
+    outputs = zip(scores.probabilities.max(axis=1), scores.unknown, strict=True)
+    unknown = np.array([rejection.applies_to(*one) for one in outputs])
     results, certainties = [], []
     for place, part in enumerate(parts):
         of_file = number == place
         if of_file.any():
             error = calibration_of(scores.probabilities[of_file], scores.labels[of_file]).ece
-            certainties.append(Certainty(part, int(of_file.sum()), error, int(np.array(unknown)[of_file].sum())))
+            certainties.append(Certainty(part, int(of_file.sum()), error, int(unknown[of_file].sum())))
         for label, label_name in enumerate(trained.label_names):
-            own = (number == place) & (scores.labels == label)
+            own = of_file & (scores.labels == label)
             if own.any():
                 results.append(Result(part, label_name, int(own.sum()), int(correct[own].sum())))
     return results, certainties

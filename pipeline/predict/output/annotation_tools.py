@@ -99,5 +99,5 @@ def _region(number: int, span: Span, frames: ClipFrames) -> dict[str, Any]:
         },
         "meta": {"text": [span.who]},
         # The probability of an unknown action is that of the action that was rejected.
-        **({"score": round(span.probability, 6)} if span.closest in (None, span.label) else {}),
+        **({"score": round(span.probability, 6)} if span.rejected is None else {}),
     }

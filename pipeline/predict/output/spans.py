@@ -30,6 +30,11 @@ class Span:
     closest: str | None
 
     @property
+    def rejected(self) -> str | None:
+        """The action that the probability belongs to, where the label is "unknown" instead; None elsewhere."""
+        return None if self.closest == self.label else self.closest
+
+    @property
     def who(self) -> str:
         """The person in words."""
         return "all persons" if self.person is None else f"person {self.person}"

@@ -26,7 +26,7 @@ def as_boris(answers: Mapping[str, Sequence[Answer]], frames: Mapping[str, ClipF
             times = (f"{seconds:.3f}" for seconds in (span.start, span.end, span.end - span.start))
             known = f"{rate:.3f}" if rate else ""
             comment = f"probability {span.probability:.4f}"
-            if span.closest is not None and span.closest != span.label:
-                comment += f" of {span.closest}"
+            if span.rejected is not None:
+                comment += f" of {span.rejected}"
             writer.writerow([clip, clip, known, span.who, span.label, "STATE", *times, comment])
     return output.getvalue()

@@ -38,7 +38,7 @@ class MovementClassifier(nn.Module):
         self.register_buffer("coefficients", torch.zeros(rows, num_classes))
         # Width of the kernel, whether it is Gaussian, sharpness, share of the network in the joint probabilities.
         self.register_buffer("numbers", torch.zeros(4))
-        # What `_centres_in_float64` has computed, and for which version of which centres.
+        # The centres that `_centres_in_float64` was last called for, their version, and what it computed.
         self._kept: tuple[torch.Tensor, int, torch.Tensor, torch.Tensor] | None = None
 
     @property
@@ -116,6 +116,8 @@ def _one_minus_exp(value: torch.Tensor) -> torch.Tensor:
 
     ONNX has no function for it, and those that it follows from, such as tanh, are inexact in float32 in some engines.
     """
+    if not torch.jit.is_tracing():
+        return -torch.expm1(-value)
     small = value.clamp_max(_SMALL)
     series = torch.ones_like(value)
     for number in range(_TERMS, 1, -1):
