@@ -84,6 +84,8 @@ def read_set(title: str, path: Path) -> DataSet:
     # Time stamps for files without them, so that a lower frame rate shows in the file as it does in real ones.
     clips = [{**clip, "time": times_of(clip)} for clip in data["annotations"] if clip["label"] >= 0]
     groups = [_group_of(name, clip) for clip in clips]
+    # Methods leave out whole persons, too, when they choose or calibrate something.
+    clips = [{**clip, "group": group} for clip, group in zip(clips, groups, strict=True)]
     labels = np.array([clip["label"] for clip in clips], np.int64)
     splits = {split: set(names) for split, names in data["split"].items()}
     folds = RULES[name](path, labels, groups, [identifier_of(clip) for clip in clips], splits)
@@ -151,10 +153,10 @@ def _fold(name: str, tested: np.ndarray) -> Fold:
 def draw(
     labels: np.ndarray, groups: Sequence[str | None], indices: np.ndarray, count: int | None, seed: int
 ) -> np.ndarray:
-    """Draw training clips of every class, of as few groups as possible, as if these people had been recorded.
+    """Draw training clips of every class, of the same people for all classes, as if these people had been recorded.
 
-    The groups have one random order for all classes; each class takes a random clip of each group in turn. A larger
-    count contains the clips of a smaller one.
+    The groups have one random order for all classes; each class takes a random clip of each group in turn, so that five
+    clips are of five people. A larger count contains the clips of a smaller one.
 
     Args:
         labels: int (N,), class numbers.

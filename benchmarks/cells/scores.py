@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.cells.results import UNANSWERED, Key, Result
+from recognition.evaluation.calibration import calibration_errors
 from recognition.robustness.statistics import bootstrap_difference
 
 RESAMPLES = 2000
@@ -137,35 +138,22 @@ def mean_ranks(rows: Iterable[Mapping[str, Block]], methods: Sequence[str]) -> t
     return dict(zip(methods, np.mean(ranks, axis=0).tolist(), strict=True)), len(ranks)
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
-    """Return the expected calibration error over bins of equal width.
-
-    Args:
-        confidence: float (N,), probability of the predicted class.
-        right: bool (N,), whether the prediction is correct.
-        bins: Number of bins.
-    """
-    places = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(confidence[places == place].sum() - right[places == place].sum())
-        for place in range(bins)
-        if (places == place).any()
-    ]
-    return float(np.sum(gaps) / len(confidence))
-
-
-def calibration(results: Mapping[Key, Result]) -> dict[Where, dict[str, float]]:
-    """Return the expected calibration error of each method, over all answers of its folds and seeds."""
-    answers: dict[tuple[Where, str], list[Result]] = defaultdict(list)
+def calibration(results: Mapping[Key, Result]) -> dict[Where, dict[str, tuple[float, float]]]:
+    """Return the expected calibration error of each method, and that of exact probabilities: means over the seeds."""
+    answers: dict[tuple[Where, str], dict[int, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for key, result in results.items():
         if key.left_out is None:
-            answers[(key.data, key.count, key.condition), key.method].append(result)
-    found: dict[Where, dict[str, float]] = defaultdict(dict)
-    for (where, method), own in answers.items():
-        answered = [result.predicted != UNANSWERED for result in own]
-        confidence = np.concatenate([result.confidence[there] for result, there in zip(own, answered, strict=True)])
-        right = np.concatenate([result.right[there] for result, there in zip(own, answered, strict=True)])
-        found[where][method] = calibration_error(confidence, right)
+            answers[(key.data, key.count, key.condition), key.method][key.seed].append(result)
+    found: dict[Where, dict[str, tuple[float, float]]] = defaultdict(dict)
+    for (where, method), seeds in answers.items():
+        errors = []
+        for own in seeds.values():
+            answered = [result.predicted != UNANSWERED for result in own]
+            confidence = np.concatenate([result.confidence[there] for result, there in zip(own, answered, strict=True)])
+            right = np.concatenate([result.right[there] for result, there in zip(own, answered, strict=True)])
+            errors.append(calibration_errors(confidence, right, bins=BINS))
+        error, if_exact = np.mean(errors, axis=0).tolist()
+        found[where][method] = error, if_exact
     return dict(found)
 
 

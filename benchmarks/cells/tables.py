@@ -40,11 +40,17 @@ def report(
         cost_table(found, shown),
         robustness_table(found, shown, ours),
     ]
-    parts += [_share_table(_clean(calibration(results)), shown, "expected calibration error", "{:.3f}")]
-    unknown: dict[Where, dict[str, float]] = {
-        (data, None, CLEAN): row for data, row in unknown_detection(results, names).items()
+    errors = {
+        where: {name: f"{error:.3f} ({if_exact:.3f})" for name, (error, if_exact) in row.items()}
+        for where, row in calibration(results).items()
+        if where[2] == CLEAN
     }
-    parts += [_share_table(unknown, shown, "AUROC of the unseen class", "{:.3f}"), _without_numbers(results, names)]
+    parts += [_text_table(errors, shown, "expected calibration error (with exact probabilities)")]
+    unknown: dict[Where, dict[str, str]] = {
+        (data, None, CLEAN): {name: f"{area:.3f}" for name, area in row.items()}
+        for data, row in unknown_detection(results, names).items()
+    }
+    parts += [_text_table(unknown, shown, "AUROC of the unseen class"), _without_numbers(results, names)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -61,6 +67,10 @@ def _explanation(titles: Mapping[str, str], ours: str) -> str:
         )
     elif len(titles) > 1:
         lines.append(f"There is no lead, because there are no results of `--ours {ours}`.")
+    lines.append(
+        "In brackets beside a calibration error is the mean one with exact probabilities, which is not zero: with few "
+        "clips, how many answers are correct is a matter of luck."
+    )
     return " ".join(lines)
 
 
@@ -128,17 +138,13 @@ def robustness_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping
     return "\n".join(lines)
 
 
-def _share_table(found: Mapping[Where, Mapping[str, float]], titles: Mapping[str, str], what: str, form: str) -> str:
+def _text_table(found: Mapping[Where, Mapping[str, str]], titles: Mapping[str, str], what: str) -> str:
     if not found:
         return ""
     lines = _head([what, "clips per class", *titles.values()])
     for (data, count, _), row in _sorted(found).items():
-        lines.append(_line([data, _count(count), *(form.format(row[name]) if name in row else "" for name in titles)]))
+        lines.append(_line([data, _count(count), *(row.get(name, "") for name in titles)]))
     return "\n".join(lines)
-
-
-def _clean(found: Mapping[Where, Mapping[str, float]]) -> dict[Where, Mapping[str, float]]:
-    return {where: row for where, row in found.items() if where[2] == CLEAN}
 
 
 def _sorted(found: Mapping[Where, Mapping[str, object]]) -> dict[Where, Mapping]:

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+from benchmarks.rivals.calibrated import Calibrated
 from benchmarks.rivals.classical import Chance, Classical, Features, svm, trees
 from benchmarks.rivals.descriptors import Descriptors
 from benchmarks.rivals.method import Method
@@ -33,6 +34,8 @@ TITLES = {
     "trees": "trees",
     "svm_copies": "SVM with copies",
     "trees_copies": "trees with copies",
+    "svm_calibrated": "SVM, calibrated",
+    "trees_calibrated": "trees, calibrated",
     "cross_entropy": "cross-entropy",
     "maskclr": "MaskCLR",
     "bilstm": "BiLSTM",
@@ -58,6 +61,8 @@ def methods(budget: Budget) -> dict[str, Callable[[], Method]]:
         "trees": lambda: Classical(trees, features),
         "svm_copies": lambda: Classical(svm, features, copies=True),
         "trees_copies": lambda: Classical(trees, features, copies=True),
+        "svm_calibrated": lambda: Calibrated(lambda: Classical(svm, features)),
+        "trees_calibrated": lambda: Calibrated(lambda: Classical(trees, features)),
         "cross_entropy": lambda: Network(
             [*_PUBLISHED, "objective=cross_entropy"], phases=["phase1"], which="last", budget=budget
         ),

@@ -73,17 +73,35 @@ def calibration_of(probabilities: np.ndarray, labels: np.ndarray, *, bins: int =
     if not (np.isfinite(exact).all() and exact.min() >= 0 and np.allclose(exact.sum(axis=1), 1, atol=1e-3)):
         raise ValueError("rows of probabilities must be in [0, 1] and sum to 1")
     confidence, correct = exact.max(axis=1), exact.argmax(axis=1) == labels
-    number = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    number = _numbers(confidence, bins)
     truth = np.eye(exact.shape[1])[labels]
-    # As often correct as the confidence says: the same draws for the same clips.
-    drawn = np.random.default_rng(0).uniform(size=(DRAWS, len(labels))) < confidence
+    ece, ece_if_exact = calibration_errors(confidence, correct, bins=bins)
     return Calibration(
         clips=len(labels),
-        ece=float(_error(confidence, correct[None], number)[0]),
-        ece_if_exact=float(_error(confidence, drawn, number).mean()),
+        ece=ece,
+        ece_if_exact=ece_if_exact,
         brier=float(((exact - truth) ** 2).sum(axis=1).mean()),
         bins=tuple(_bin(confidence, correct, number == one, one / bins, (one + 1) / bins) for one in np.unique(number)),
     )
+
+
+def calibration_errors(confidence: np.ndarray, correct: np.ndarray, *, bins: int = BINS) -> tuple[float, float]:
+    """Return `Calibration.ece` and `Calibration.ece_if_exact`.
+
+    Args:
+        confidence: float (N,), N >= 1, probability of the predicted class, in [0, 1].
+        correct: bool (N,), whether the prediction is correct.
+        bins: Number of intervals into which [0, 1] is divided.
+    """
+    number = _numbers(confidence, bins)
+    # As often correct as the confidence says: the same draws for the same clips.
+    drawn = np.random.default_rng(0).uniform(size=(DRAWS, len(confidence))) < confidence
+    return float(_error(confidence, correct[None], number)[0]), float(_error(confidence, drawn, number).mean())
+
+
+def _numbers(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """Return the number of the bin of each clip, int64 (N,)."""
+    return np.minimum((confidence * bins).astype(np.int64), bins - 1)
 
 
 def _error(confidence: np.ndarray, correct: np.ndarray, number: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from benchmarks.cells.scores import (
     Block,
     best_of,
     blocks,
-    calibration_error,
+    calibration,
     lead,
     mean_ranks,
     shared_seeds,
@@ -26,6 +26,7 @@ from benchmarks.cells.scores import (
 )
 from benchmarks.cells.tables import report
 from benchmarks.real_sets import main
+from benchmarks.rivals.calibrated import Calibrated
 from benchmarks.rivals.classical import Classical, Features, copy_of, parts_of, svm
 from benchmarks.rivals.features import features_of
 from benchmarks.rivals.method import Fitted, Method
@@ -121,6 +122,8 @@ def test_official_splits_and_groups_in_names(tmp_path: Path) -> None:
     file = write_clips(tmp_path / "motions5.pkl", clips, {"train": names[:2], "test": names[2:]}, label_names=CLASSES)
     data = read_set("motions5", file)
     assert data.groups == ["00", "01", "02"]
+    # Methods leave out whole persons, too.
+    assert [clip["group"] for clip in data.clips] == data.groups
     assert data.folds[0].train.tolist() == [0, 1] and data.folds[0].test.tolist() == [2]
 
 
@@ -133,7 +136,7 @@ def test_errors_name_the_set_and_the_missing_group(weizmann: Path, tmp_path: Pat
         read_set("rendered", weizmann)
 
 
-def test_few_clips_are_those_of_few_people_and_grow_with_their_number() -> None:
+def test_few_clips_are_of_the_same_people_for_all_classes_and_grow_with_their_number() -> None:
     labels = np.tile([0, 1, 2], 12)
     groups = [f"p{index // 6}" for index in range(36)]  # six people, two clips of each class
     indices = np.arange(30)  # without the last person
@@ -237,6 +240,38 @@ def test_svm_learns_from_three_people_and_knows_absent_classes(weizmann: Path) -
     assert found.argmax(axis=1).tolist() == data.labels[fold.test].tolist()
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert not found[:, 2].any()
+
+
+class Votes(Method, Fitted):
+    """Takes clips of the people that it knows for certain, and has `share` for the right class of others."""
+
+    def __init__(self, share: float) -> None:
+        self.facts, self.share, self.known = {}, share, [set[str]()]
+
+    def fit(self, clips: Sequence[Annotation], labels: np.ndarray, names: Sequence[str], seed: int) -> Fitted:
+        fitted = Votes(self.share)
+        fitted.known = [{clip["group"] for clip in clips}]
+        self.known += fitted.known
+        return fitted
+
+    def probabilities(self, clips: Sequence[Annotation]) -> np.ndarray:
+        shares = np.array([1.0 if clip["group"] in self.known[0] else self.share for clip in clips])
+        right = np.array([clip["frame_dir"].endswith(CLASSES[1]) for clip in clips])
+        ones = np.where(right, shares, 1 - shares)
+        return np.stack([1 - ones, ones], axis=1)
+
+
+def test_a_calibrated_rival_learns_from_people_whom_it_was_not_fitted_to(weizmann: Path) -> None:
+    data = read_set("weizmann", weizmann)
+    votes = Votes(0.6)
+    fitted = Calibrated(lambda: votes).fit(data.clips, data.labels, CLASSES, 0)
+    people = {clip["group"] for clip in data.clips}
+    assert [len(known) for known in votes.known[1:]] == [3, 3, 3, 3, 4] and votes.known[-1] == people
+    # All answers for other people were right, so 0.6 was too low.
+    strangers = [{**clip, "group": "stranger"} for clip in data.clips]
+    found = fitted.probabilities(strangers)
+    assert found.argmax(axis=1).tolist() == data.labels.tolist() and found.max(axis=1).min() > 0.9
+    np.testing.assert_allclose(found.sum(axis=1), 1)
 
 
 class Counting(Features):
@@ -567,11 +602,15 @@ def test_ranks_share_places_and_need_all_methods() -> None:
     assert mean_ranks(rows, ["svm", "bilstm"]) == ({}, 0)
 
 
-def test_calibration_error_weighs_the_gap_of_each_bin() -> None:
-    confidence = np.array([0.95] * 10 + [0.55] * 10)
-    right = np.array([True] * 9 + [False] + [True] * 8 + [False] * 2)
-    assert calibration_error(confidence, right) == pytest.approx(0.5 * 0.05 + 0.5 * 0.25)
-    assert calibration_error(np.ones(4), np.ones(4, bool)) == 0
+def test_the_calibration_error_of_a_row_is_a_mean_over_seeds(tmp_path: Path) -> None:
+    results = {}
+    for seed, right in ((0, [True] * 4), (1, [True, False] * 2)):
+        key, result = made("svm", seed, "a", right)
+        results[key] = replace(result, confidence=np.full(4, 0.95))
+    error, if_exact = calibration(results)["weizmann", None, "clean"]["svm"]
+    assert error == pytest.approx((0.05 + 0.45) / 2)
+    # Of four clips, mostly all are correct, and 0.05 is the least error possible.
+    assert 0.05 < if_exact < 0.15
 
 
 def test_report_shows_the_lead_over_the_best_rival(tmp_path: Path) -> None:
