@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pose_extraction.errors import BackendError, SkelpipeError, UsageError
+from pose_extraction.errors import BackendError, SkelpipeError, UsageError, installing
 from pose_extraction.files import atomic_write
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -178,7 +178,7 @@ def _system_of(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError as error:
-        raise BackendError(f"{url}: needs fsspec; install it with pip install 'skelpipe[parquet]'") from error
+        raise BackendError(f"{url}: needs fsspec; run {installing('parquet')}") from error
     try:
         system, path = fsspec.url_to_fs(url)
     except ImportError as error:

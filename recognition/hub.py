@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pose_extraction.errors import BackendError, UsageError, WeightsError
+from pose_extraction.errors import BackendError, UsageError, WeightsError, installing
 from pose_extraction.files import sha256_of
 
 PREFIX = "hf://"
@@ -174,7 +174,7 @@ def hub_library() -> ModuleType:
     try:
         import huggingface_hub
     except ImportError as error:
-        raise BackendError("runs on a hub need huggingface_hub; run pip install 'skelpipe[hub]'") from error
+        raise BackendError(f"runs on a hub need huggingface_hub; run {installing('hub')}") from error
     from huggingface_hub.utils import disable_progress_bars
 
     # Small files; the bars would mix with those of the command.

@@ -91,7 +91,7 @@ COMMANDS = [
 
 def test_what_needs_torch_says_so_before_anything_heavy_is_loaded(folder: Path) -> None:
     for command, (status, output, heavy) in run(folder, *COMMANDS).items():
-        assert status == 1 and "needs PyTorch" in output and "pip install 'skelpipe[torch]'" in output, (
+        assert status == 1 and "needs PyTorch" in output and "pip install '.[torch]'" in output, (
             command,
             output,
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pose_extraction.engines.engine import has_module
-from pose_extraction.errors import BackendError, UsageError
+from pose_extraction.errors import BackendError, UsageError, installing
 
 LOCAL, RAY = "local", "ray"
 # Memory in GiB that each actor declares. Ray itself would assume that an actor needs none, and start as many as there
@@ -69,7 +69,7 @@ def check_ray() -> None:
         BackendError: It is not.
     """
     if not has_module("ray"):
-        raise BackendError("--engine ray needs ray; install it with pip install 'skelpipe[ray]'")
+        raise BackendError(f"--engine ray needs ray; run {installing('ray')}")
 
 
 # Options of commands, without "engine", and the fields of `ClusterOptions` that they set.

@@ -23,7 +23,7 @@ from pipeline.commands.options import (
 )
 from pipeline.commands.sharing.runs import run_path
 from pose_extraction.engines.torch_extra import require_torch
-from pose_extraction.errors import BackendError, UsageError
+from pose_extraction.errors import BackendError, UsageError, installing
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
@@ -176,7 +176,7 @@ def serve(
     _require_torch_for(run)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise BackendError(f"skelpipe serve needs {', '.join(missing)}; install it with pip install 'skelpipe[serve]'")
+        raise BackendError(f"skelpipe serve needs {', '.join(missing)}; run {installing('serve')}")
     local = _is_local(host)
     if token == "auto":
         token = secrets.token_urlsafe(24)

@@ -89,7 +89,9 @@ def _summary(facts: RunFacts) -> str:
 def _usage(facts: RunFacts, used: str) -> str:
     if facts.is_encoder:
         return f"```bash\nskelpipe train --init {used} --data skeletons.pkl\n```"
-    return f"```bash\npip install 'skelpipe[all]'\nskelpipe predict clip.mp4 --run {used}\n```"
+    return (
+        f"```bash\npip install '.[all]'    # in the checkout of skelpipe\nskelpipe predict clip.mp4 --run {used}\n```"
+    )
 
 
 def _data(facts: RunFacts) -> str:

@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from pose_extraction.errors import AnnotationError, BackendError
+from pose_extraction.errors import AnnotationError, BackendError, installing
 from pose_extraction.exchange.clips import MOST_VALUES
 
 # Larger files are not read into memory as a whole.
@@ -27,8 +27,7 @@ def library(name: str, format_name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise BackendError(
-            f"the format {format_name} needs the package {name.split('.')[0]} ({error}); install it with "
-            "`pip install 'skelpipe[formats]'`"
+            f"the format {format_name} needs the package {name.split('.')[0]} ({error}); run {installing('formats')}"
         ) from error
 
 

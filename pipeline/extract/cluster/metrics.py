@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.extract.cluster.receipts import Receipt
-from pose_extraction.errors import BackendError, UsageError
+from pose_extraction.errors import BackendError, UsageError, installing
 
 
 class Metrics:
@@ -18,9 +18,7 @@ class Metrics:
         try:
             from prometheus_client import CollectorRegistry, Counter, Gauge
         except ImportError as error:
-            raise BackendError(
-                "--metrics-port needs prometheus-client; install it with pip install 'skelpipe[ray]'"
-            ) from error
+            raise BackendError(f"--metrics-port needs prometheus-client; run {installing('ray')}") from error
         self.registry = CollectorRegistry()
         self._videos = Counter("skelpipe_videos", "Videos that ended.", ["outcome"], registry=self.registry)
         self._frames = Counter("skelpipe_frames", "Processed frames.", registry=self.registry)

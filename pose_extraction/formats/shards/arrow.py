@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from pose_extraction.errors import UsageError
+from pose_extraction.errors import UsageError, installing
 
 
 def arrow() -> ModuleType:
@@ -17,7 +17,7 @@ def arrow() -> ModuleType:
         import pyarrow.parquet
     except ImportError as error:
         raise UsageError(
-            "data sets in Parquet shards need pyarrow, which is not installed; run `pip install skelpipe[parquet]`, or "
+            f"data sets in Parquet shards need pyarrow, which is not installed; run {installing('parquet')}, or "
             "write one file with `skelpipe merge --to pickle`"
         ) from error
     return pyarrow

@@ -10,7 +10,9 @@ from pose_extraction.errors import BackendError, UsageError
 
 def test_a_missing_ray_is_reported_with_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BackendError, match=r"--engine ray needs ray; install it with pip install 'skelpipe\[ray\]'"):
+    with pytest.raises(
+        BackendError, match=r"--engine ray needs ray; run pip install '\.\[ray\]' in the checkout of skelpipe"
+    ):
         check_ray()
 
 

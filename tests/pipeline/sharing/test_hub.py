@@ -239,7 +239,7 @@ def test_wrong_usage(hub, words, message):
 
 def test_without_the_library_the_extra_is_named(hub, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert "pip install 'skelpipe[hub]'" in refusal("card", TARGET)
+    assert "pip install '.[hub]' in the checkout" in refusal("card", TARGET)
 
 
 @pytest.mark.slow
