@@ -15,7 +15,7 @@ from pipeline.export_model.runner import program_for
 from pipeline.sharing.card import card_of
 from pipeline.sharing.run_facts import facts_of
 from pose_extraction.engines.engine import Engine, has_module
-from pose_extraction.errors import BackendError, UsageError
+from pose_extraction.errors import BackendError, UsageError, installing
 from pose_extraction.files import part_path
 from recognition.inference.arrays import arrays_of
 from recognition.inference.exported import INPUTS, ExportedPredictor
@@ -79,7 +79,7 @@ def check_kind(kind: str) -> None:
     if kind not in MODELS:
         raise UsageError(f"--format {kind}: must be one of {', '.join(MODELS)}")
     if kind in _EXTRAS and not has_module(kind):
-        raise BackendError(f"--format {kind} needs the package {kind}; install skelpipe[{kind}]")
+        raise BackendError(f"--format {kind} needs the package {kind}; run {installing(kind)}")
 
 
 def refuse_existing(out: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from pose_extraction.engines.devices import automatic_precision, parse_devices, resolve_device
-from pose_extraction.errors import BackendError, UsageError
+from pose_extraction.errors import BackendError, UsageError, installing
 
 Backend = Literal["auto", "torch", "openvino", "onnxruntime"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -126,7 +126,9 @@ def resolve_training_engine(device: str, precision: str) -> Engine:
 def _refuse_unsupported(engine: Engine, *, onnx: bool) -> None:
     device, backend, precision = engine.device, engine.backend, engine.precision
     if backend in ("openvino", "onnxruntime") and not has_module(backend):
-        raise BackendError(f"backend {backend} is not installed; install skelpipe[{backend}] or use --backend auto")
+        # ONNX Runtime is no extra.
+        remedy = installing(backend) if backend == "openvino" else f"pip install {backend}"
+        raise BackendError(f"backend {backend} is not installed; run {remedy}, or use --backend auto")
     if backend == "openvino" and device != "cpu":
         raise BackendError("backend openvino supports only the CPU; use --backend torch on a GPU")
     if backend == "torch" and onnx:

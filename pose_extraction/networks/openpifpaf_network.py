@@ -8,7 +8,7 @@ import torch
 
 from pose_extraction.engines.engine import Engine, has_module
 from pose_extraction.engines.runtimes import openvino_runner, torch_device, torch_dtype
-from pose_extraction.errors import BackendError, UsageError, WeightsError
+from pose_extraction.errors import BackendError, UsageError, WeightsError, installing
 from pose_extraction.networks.composite_fields import CIF_CHANNELS, load_library
 
 NETWORKS = ("shufflenetv2k16", "shufflenetv2k30", "shufflenetv2k-tiny")
@@ -148,7 +148,7 @@ def _torch_forward(network: torch.nn.Module, engine: Engine) -> Forward:
 
 def _openvino_forward(network: torch.nn.Module, engine: Engine) -> Forward:
     if not has_module("openvino"):
-        raise BackendError("backend openvino is not installed; install skelpipe[openvino] or use --backend torch")
+        raise BackendError(f"backend openvino is not installed; run {installing('openvino')}, or use --backend torch")
     import openvino
 
     # Traced with a small image: nothing in `RawFields` depends on the size.

@@ -420,7 +420,7 @@ def test_videos_of_label_studio_have_their_own_sizes(tmp_path: Path) -> None:
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra() -> None:
-    with pytest.raises(BackendError, match=r"the format slp needs the package no_such_package.*skelpipe\[formats\]"):
+    with pytest.raises(BackendError, match=r"slp needs the package no_such_package.*run pip install '\.\[formats\]'"):
         reading.library("no_such_package.part", "slp")
 
 

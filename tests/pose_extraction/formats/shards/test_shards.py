@@ -274,7 +274,7 @@ def test_a_manifest_cannot_point_outside(three: Path) -> None:
 
 def test_missing_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(UsageError, match=r"skelpipe\[parquet\]"):
+    with pytest.raises(UsageError, match=r"run pip install '\.\[parquet\]'"):
         arrow.arrow()
 
 
