@@ -48,6 +48,7 @@ class Confidence:
         clips: Number of clips that it was fitted on.
         distance: Distance of features from those of the training clips, if the unknown score uses it.
         spreads: Spreads of entropy and distance over these clips, for the same; see `unknown_score`.
+        doubt: Share of the probability, in [0, 1], that all actions get in equal parts.
     """
 
     temperature: float = 1.0
@@ -57,13 +58,15 @@ class Confidence:
     clips: int = 0
     distance: FeatureDistance | None = None
     spreads: tuple[float, float] = (1.0, 1.0)
+    doubt: float = 0.0
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities, float32 (N, K), for logits (N, K); computed in float64."""
         # Imported here because this module is loaded to check command lines, too.
         from scipy.special import softmax
 
-        return softmax(self._scaled(logits), axis=1).astype(np.float32)
+        certain = softmax(self._scaled(logits), axis=1)
+        return ((1 - self.doubt) * certain + self.doubt / certain.shape[1]).astype(np.float32)
 
     def unknown(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Return the unknown score of each clip, float64 (N,); larger is less known.
@@ -123,6 +126,8 @@ def confidence_from(content: Mapping[str, Any] | None) -> Confidence:
     found = Confidence(**{**content, "distance": distance, "spreads": tuple(content["spreads"])})
     if not (math.isfinite(found.temperature) and found.temperature > 0):
         raise ValueError(f"confidence.temperature is {found.temperature}, but must be above 0")
+    if not 0 <= found.doubt <= 1:
+        raise ValueError(f"confidence.doubt is {found.doubt}, but must be in [0, 1]")
     if found.kind not in KINDS:
         raise ValueError(f"confidence.kind is {found.kind!r}, but must be one of {', '.join(KINDS)}")
     if found.kind not in KINDS_OF_LOGITS and distance is None:
@@ -137,7 +142,10 @@ def fit_confidence(
     distance: FeatureDistance | None = None,
     distances: np.ndarray | None = None,
 ) -> Confidence:
-    """Fit the temperature, and derive the threshold of the unknown score.
+    """Fit the temperature and the doubt, and derive the threshold of the unknown score.
+
+    The doubt is 1 / (N + 2), by Laplace's rule of succession: if even all of N clips are correct, the next one is with
+    a probability of (N + 1) / (N + 2).
 
     The threshold is that of conformal prediction: the ceil((N + 1) * `KEPT`)-th smallest score of N clips. A further
     clip of a known action stays below it with a probability of at least `KEPT`, whatever the distribution, if it comes
@@ -156,7 +164,7 @@ def fit_confidence(
         ValueError: There are no clips, shapes do not match, or a number is not finite.
     """
     clips = len(labels)
-    found = Confidence(fit_temperature(logits, labels), WITHOUT_DISTANCE, clips=clips)
+    found = Confidence(fit_temperature(logits, labels), WITHOUT_DISTANCE, clips=clips, doubt=1 / (clips + 2))
     if distance is not None:
         if distances is None or np.shape(distances) != (clips,) or not np.isfinite(distances).all():
             raise ValueError(f"distances must be {clips} finite numbers, one per clip")

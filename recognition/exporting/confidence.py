@@ -17,7 +17,8 @@ class CalibratedOutput(nn.Module):
 
     def __init__(self, confidence: Confidence) -> None:
         super().__init__()
-        self.temperature, self.kind, self.spreads = confidence.temperature, confidence.kind, confidence.spreads
+        self.temperature, self.doubt = confidence.temperature, confidence.doubt
+        self.kind, self.spreads = confidence.kind, confidence.spreads
         self.distance = None if confidence.distance is None else _Distance(confidence.distance)
 
     def forward(self, logits: torch.Tensor, described: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,8 +29,9 @@ class CalibratedOutput(nn.Module):
             described: float32 (N, D), descriptors, NaN where unknown, or the features of the network.
         """
         scaled = logits.double() / self.temperature
-        probabilities = scaled.softmax(dim=1)
-        return probabilities.float(), self._unknown(scaled, probabilities, described).float()
+        certain = scaled.softmax(dim=1)
+        probabilities = (1 - self.doubt) * certain + self.doubt / certain.shape[1]
+        return probabilities.float(), self._unknown(scaled, certain, described).float()
 
     def _unknown(self, scaled: torch.Tensor, probabilities: torch.Tensor, described: torch.Tensor) -> torch.Tensor:
         if self.kind == "max_probability":

@@ -105,7 +105,7 @@ def made_trained(
         recognizer.movement.set_fitted(_made_classifier(rng), network_share=0.4)
     described = SIZE if settings.data.descriptors else recognizer.head.fc2.in_features
     distance = _made_distance(described, rng) if kind in ("combined", "distance") else None
-    confidence = Confidence(1.3, kind, threshold, None, 50, distance, (0.7, 3.0))
+    confidence = Confidence(1.3, kind, threshold, None, 50, distance, (0.7, 3.0), doubt=0.02)
     return Trained(
         recognizer=recognizer.eval(),
         settings=settings,

@@ -60,6 +60,11 @@ def test_probabilities_are_those_of_the_scaled_logits() -> None:
     scaled = np.exp(logits / 2.5)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, scaled / scaled.sum(axis=1, keepdims=True), rtol=1e-5)
+    doubting = Confidence(temperature=2.5, doubt=0.1)
+    np.testing.assert_allclose(doubting.probabilities(logits), 0.9 * found + 0.1 / logits.shape[1], rtol=1e-5)
+    np.testing.assert_array_equal(
+        doubting.unknown(logits, NO_FEATURES), Confidence(temperature=2.5).unknown(logits, NO_FEATURES)
+    )
     # Logits whose exponentials overflow.
     large = Confidence().probabilities(np.array([[1000, 1000 + np.log(3)]]))
     np.testing.assert_allclose(large, [[0.25, 0.75]], atol=1e-4)
@@ -78,6 +83,15 @@ def test_threshold_keeps_the_promised_share_of_further_clips(clips: int) -> None
     assert promised is not None and KEPT <= promised <= KEPT + 1 / (clips + 1)
     # Four standard errors of the mean of 200 draws.
     assert np.mean(kept) == pytest.approx(promised, abs=4 * np.std(kept) / math.sqrt(200))
+
+
+@pytest.mark.parametrize("clips", [1, 20, 1000])
+def test_clips_that_are_all_correct_call_for_no_more_certainty_than_their_number_allows(clips: int) -> None:
+    found = fit_confidence(1000 * np.eye(3)[np.arange(clips) % 3], np.arange(clips) % 3)
+    # Laplace's rule of succession, and the third of the doubt that the correct one of three actions gets.
+    assert found.probabilities(np.array([[1e6, 0, 0]]))[0, 0] == pytest.approx(
+        (clips + 1) / (clips + 2) + 1 / (3 * (clips + 2)), rel=1e-6
+    )
 
 
 def test_too_few_clips_give_a_temperature_but_no_threshold() -> None:
@@ -214,7 +228,7 @@ def test_stored_confidence_is_the_same_and_its_absence_changes_nothing(tmp_path:
     # Of a run file, and of the description of weights in a safetensors file.
     for content in (torch.load(tmp_path / "stored.pt", weights_only=True), json.loads(json.dumps(fitted.plain()))):
         stored = confidence_from(content)
-        for name in ("temperature", "kind", "threshold", "kept", "clips", "spreads"):
+        for name in ("temperature", "kind", "threshold", "kept", "clips", "spreads", "doubt"):
             assert getattr(stored, name) == getattr(fitted, name)
         np.testing.assert_array_equal(stored.unknown(logits, features), fitted.unknown(logits, features))
     plain = confidence_from(None)
@@ -226,6 +240,7 @@ def test_stored_confidence_is_the_same_and_its_absence_changes_nothing(tmp_path:
     [
         {"temperature": 0.0},
         {"temperature": math.nan},
+        {"doubt": 1.5},
         {"kind": "magic"},
         {"kind": "combined"},
         {"distance": {"centre": 1}},

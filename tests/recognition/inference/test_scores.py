@@ -197,7 +197,7 @@ def scaled(confidence: Confidence, dataset: SkeletonDataset, backend: str) -> tu
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
-def test_every_backend_applies_the_temperature(clips: ClipSet, backend: str) -> None:
+def test_every_backend_applies_temperature_and_doubt(clips: ClipSet, backend: str) -> None:
     if backend == "openvino":
         pytest.importorskip("openvino")
     dataset = SkeletonDataset(clips, np.arange(len(clips)), OWN, train=False)
@@ -207,3 +207,5 @@ def test_every_backend_applies_the_temperature(clips: ClipSet, backend: str) -> 
     root = np.sqrt(plain.astype(np.float64))
     np.testing.assert_allclose(flat, root / root.sum(axis=1, keepdims=True), atol=1e-5)
     np.testing.assert_allclose(unknown, -(flat * np.log(flat)).sum(axis=1), atol=1e-4)
+    doubting, _ = scaled(Confidence(doubt=0.1), dataset, backend)
+    np.testing.assert_allclose(doubting, 0.9 * plain + 0.1 / plain.shape[1], atol=1e-5)
