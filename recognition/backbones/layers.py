@@ -3,14 +3,11 @@
 Pre-norm blocks, LayerNorm with epsilon 1e-6 and biases everywhere, as in ViT and DSTFormer.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recognition.backbones.map_attention import LONGEST as LONGEST_BY_MAPS
 from recognition.backbones.map_attention import attend_by_maps
@@ -18,7 +15,7 @@ from recognition.backbones.map_attention import attend_by_maps
 NORM_EPSILON = 1e-6
 # Largest number of attention map elements that `received_attention` keeps at once: 128 MiB in float32.
 MAP_LIMIT = 2**25
-# Longest sequence for which the full map is kept, where that is faster (`kernels_for`).
+# Longest sequence for which the full map is kept, where that is faster (`is_short`).
 LONGEST_PLAIN = 256
 
 
@@ -56,9 +53,10 @@ class SelfAttention(nn.Module):
         query, key, value = projected
         if key_mask is None and goes_by_maps(query):
             mixed = attend_by_maps(query, key, value)
+        elif is_short(query):
+            mixed = attend_plainly(query, key, value, key_mask)
         else:
-            with kernels_for(query):
-                mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=key_mask)
+            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=key_mask)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
     def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -83,25 +81,35 @@ def goes_by_maps(query: torch.Tensor) -> bool:
     return bfloat16 and LONGEST_PLAIN < query.shape[2] <= LONGEST_BY_MAPS
 
 
-@contextmanager
-def kernels_for(query: torch.Tensor) -> Iterator[None]:
-    """Disable torch's fused CPU kernel for short sequences in bfloat16.
+def is_short(query: torch.Tensor) -> bool:
+    """Whether plain matrix products that keep all maps are faster than the fused kernel, and the maps are small enough.
 
-    Its backward pass is slow there. For 243 sequences of 17 tokens, 8 heads and 64 channels, forward and backward took
-    98 ms on one core; plain matrix products in bfloat16, which keep the map, took 21 ms. For 17 sequences of 243 tokens
-    it was 90 ms and 54 ms. The maps of longer sequences are too large to keep (`goes_by_maps`).
+    The backward pass of the kernel is slow on a CPU in bfloat16. For 243 sequences of 17 tokens, 8 heads and 64
+    channels, forward and backward took 98 ms on one core, and plain products 21 ms. For 17 sequences of 243 tokens it
+    was 90 ms and 54 ms. Longer sequences: `goes_by_maps`.
     """
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.shape[2] > LONGEST_PLAIN:
-        yield
-        return
-    # The switch is named after CUDA but applies to every device; without it the products are computed in float32.
-    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
+    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.shape[2] <= LONGEST_PLAIN
+
+
+def attend_plainly(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, key_mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Compute softmax(Q K^T / sqrt(D)) V, and keep the maps for the backward pass.
+
+    Unlike torch's own plain products, it does not search the scores for queries that may attend to nothing, which takes
+    up to a sixth of a training step. Such a query would attend to all tokens equally; backbones have none.
+
+    Args:
+        query: (B, h, L, D).
+        key: (B, h, L, D).
+        value: (B, h, L, D).
+        key_mask: bool (B, 1, 1, L), True for the tokens to attend to; None for all.
+    """
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
+    if key_mask is not None:
+        lowest = torch.finfo(scores.dtype).min
+        scores = scores + torch.zeros_like(key_mask, dtype=scores.dtype).masked_fill_(~key_mask, lowest)
+    return scores.softmax(dim=-1) @ value
 
 
 @torch.no_grad()
