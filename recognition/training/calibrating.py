@@ -1,6 +1,5 @@
 """After a training: its run files get a calibration, fitted on clips that were not trained on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ def complete_file(
     loop: Loop,
     *,
     cross_validated: CrossValidated | None = None,
-    final: Callable[[], KernelRidge] | None = None,
+    final: KernelRidge | None = None,
 ) -> None:
     """Fit the confidence of the weights in a run file, and store it there with the final classifier of descriptors.
 
@@ -67,7 +66,7 @@ def complete_file(
         loop: The loop, on whose device the recognizer runs.
         cross_validated: Further clips to fit it on, if fewer than `ENOUGH_HELD_OUT` clips were held out. The features
             for their distances are those that the recognizer has now.
-        final: Fits what replaces the classifier of descriptors in the end; not called for a finished run. Its share in
+        final: What replaces the classifier of descriptors in the end, unless the run was finished before. Its share in
             the answer, and the confidence, are those of the classifier that did not know the held-out clips.
     """
     if path is None:
@@ -83,7 +82,7 @@ def complete_file(
         added["confidence"] = confidence.plain()
     movement = objective.recognizer.movement
     if movement is not None and final is not None:
-        movement.set_fitted(final(), network_share=movement.network_share)
+        movement.set_fitted(final, network_share=movement.network_share)
         added["model"] = objective.state_dict()
     if added:
         run_file.save(path.with_suffix(run_file.SUFFIX), {**content, **added})

@@ -7,7 +7,7 @@ import numpy as np
 from recognition.data.clip_transforms import ClipTransforms, flip_probability
 from recognition.data.descriptors.copies import cut_off, varied
 from recognition.data.descriptors.extending import Known, extend
-from recognition.data.descriptors.kernel_ridge import KernelRidge, elsewhere, fit
+from recognition.data.descriptors.kernel_ridge import KernelRidge, elsewhere, fit, only
 from recognition.data.descriptors.movement import GROUPS, describe_clip
 from recognition.data.transforms.augmentation import flip
 from recognition.training.calibrating import CrossValidated
@@ -31,20 +31,24 @@ COPIES_PER_CUT = 3
 
 
 def fit_movement(prepared: Prepared, known: Known | None = None) -> KernelRidge:
-    """Fit the classifier to the run's training clips, their mirror images and random copies.
+    """Fit the classifier to the run's training clips and held-out clips, their mirror images and random copies.
+
+    The held-out clips are of people too, whom the choice of the kernel needs more than anything: it leaves out each
+    person in turn, and so do the logits by which these clips can be judged (`without_held_out_clips`).
 
     With more than `MOST_ROWS` clips, it is fitted to a part in which classes occur as equally as possible.
 
     Args:
         prepared: Data and settings of the run.
-        known: An earlier classifier with class numbers of this run, whose training descriptors are kept.
+        known: An earlier classifier with class numbers of this run, whose training descriptors are kept. The training
+            clips are added to it, and its kernel and weights stay.
     """
     rng = _generator(prepared)
-    indices = _fitted_indices(prepared, rng)
+    indices = _fitted_indices(prepared, rng) if known is None else _training_indices(prepared, rng)
     views = _views_of(prepared, len(indices))
     rows, labels, groups = _rows_of(prepared, indices, views, rng)
     if known is not None:
-        return extend(known, rows, labels, groups, classes=prepared.num_classes)
+        return extend(known, rows, labels, classes=prepared.num_classes)
     # Copies make the classifier robust; how well it works is judged by the clips and their mirror images.
     judged = np.tile(np.arange(views.total) < 1 + views.mirrored, len(indices))
     return fit(
@@ -57,25 +61,22 @@ def fit_movement(prepared: Prepared, known: Known | None = None) -> KernelRidge:
     )
 
 
-def with_held_out_clips(fitted: KernelRidge, prepared: Prepared) -> KernelRidge:
-    """Return the classifier fitted to the held-out clips of the run as well.
+def without_held_out_clips(fitted: KernelRidge, prepared: Prepared) -> KernelRidge:
+    """Return the classifier fitted to the training clips alone, with the same kernel, weights and sharpness.
 
-    Kernel, weights and sharpness stay those that left-out persons of the training clips have chosen, and a held-out
-    clip has as many copies as a training clip: the confidence, which the held-out clips have calibrated, belongs to
-    this classifier.
+    Its answers to the held-out clips choose the epoch and the share of the network, and calibrate the probabilities.
 
     Args:
         fitted: Result of `fit_movement`, without an earlier classifier.
         prepared: Data and settings of the run.
     """
-    rng = _generator(prepared)
-    indices, labels = _fitted_indices(prepared, rng), prepared.clips.labels
+    if not len(prepared.held_out):
+        return fitted
+    indices = _fitted_indices(prepared, _generator(prepared))
     views = _views_of(prepared, len(indices))
-    known = Known(fitted, np.repeat(labels[indices], views.total), network_share=0.0)
-    # If only a part of the training clips was used, the same part of the held-out clips is.
-    most = max(1, len(prepared.held_out) * len(indices) // len(prepared.training))
-    further = _balanced(prepared.held_out, labels[prepared.held_out], most, rng)
-    return extend(known, *_rows_of(prepared, further, views, rng), classes=prepared.num_classes)
+    kept = np.repeat(np.isin(indices, prepared.training), views.total)
+    labels = np.repeat(prepared.clips.labels[indices], views.total)
+    return only(fitted, kept, labels, classes=prepared.num_classes)
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,16 @@ def _rows_of(
 def left_out_clips(fitted: KernelRidge, prepared: Prepared) -> CrossValidated:
     """Return the classifier's logits for the training clips that it was fitted to, each without its group.
 
+    Held-out clips are not among them.
+
     Args:
         fitted: Result of `fit_movement`.
         prepared: Data and settings of the run.
     """
     indices = _fitted_indices(prepared, _generator(prepared))
-    own = fitted.left_out[:: _views_of(prepared, len(indices)).total]
-    return CrossValidated(indices, own, _groups_of(prepared, indices))
+    own, groups = fitted.left_out[:: _views_of(prepared, len(indices)).total], _groups_of(prepared, indices)
+    apart = np.isin(indices, prepared.training)
+    return CrossValidated(indices[apart], own[apart], groups[apart])
 
 
 def _generator(prepared: Prepared) -> np.random.Generator:
@@ -149,6 +153,11 @@ def _generator(prepared: Prepared) -> np.random.Generator:
 
 
 def _fitted_indices(prepared: Prepared, rng: np.random.Generator) -> np.ndarray:
+    indices = np.concatenate([prepared.training, prepared.held_out])
+    return _balanced(indices, prepared.clips.labels[indices], MOST_ROWS, rng)
+
+
+def _training_indices(prepared: Prepared, rng: np.random.Generator) -> np.ndarray:
     return _balanced(prepared.training, prepared.clips.labels[prepared.training], MOST_ROWS, rng)
 
 

@@ -1,6 +1,5 @@
 """A recognizer in training: its data, optimiser and phases, and the choice of the best epoch on the held-out part."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +22,7 @@ from recognition.settings import RunSettings, TrainingSettings
 from recognition.training.calibrating import complete_file, keep_confidence
 from recognition.training.held_out_measures import DEFAULT_SHARE, measure
 from recognition.training.initialising import initialise, known_movement
-from recognition.training.movement import fit_movement, left_out_clips, note_on_groups, with_held_out_clips
+from recognition.training.movement import fit_movement, left_out_clips, note_on_groups, without_held_out_clips
 from recognition.training.preparation import Prepared
 from recognition.training.schedule import epochs_of, learning_rate_factor
 from recognition.training.sizing import recognizer_of
@@ -83,7 +82,9 @@ class RecognizerTraining(RunTrainable):
             earlier = known_movement(init, clips.label_names) if self.settings.keep_descriptors else None
             self.movement = fitted = fit_movement(self.prepared, earlier)
             share = DEFAULT_SHARE if earlier is None else earlier.network_share
-            recognizer.movement.set_fitted(fitted, network_share=share)
+            # Its answers to the held-out clips are compared with those of the network.
+            apart = fitted if earlier is not None else without_held_out_clips(fitted, self.prepared)
+            recognizer.movement.set_fitted(apart, network_share=share)
             kept = 0 if earlier is None else len(earlier.labels)
             of_init = f", and {kept} of {init}" if kept else ""
             sentences.append(f"classifier of descriptors: fitted to {len(fitted.centres) - kept} descriptors{of_init}")
@@ -194,7 +195,7 @@ class RecognizerTraining(RunTrainable):
             cross_validated = left_out_clips(fitted, self.prepared)
             if len(self.prepared.held_out):
                 # The held-out clips have chosen the epoch; now they are training clips like the others.
-                final = partial(with_held_out_clips, fitted, self.prepared)
+                final = fitted
         for name in (run_folder.BEST, run_folder.LAST):
             path = run_folder.saved(folder, name)
             # A longer training that continues from the last weights chooses its best epoch on the held-out clips.

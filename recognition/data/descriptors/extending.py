@@ -94,35 +94,23 @@ def with_half_centres(classifier: MovementClassifier) -> dict[str, torch.Tensor]
     return {**arrays, "centres": halves, "coefficients": torch.as_tensor(coefficients, dtype=torch.float32)}
 
 
-def extend(
-    known: Known, descriptors: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, classes: int
-) -> KernelRidge:
+def extend(known: Known, descriptors: np.ndarray, labels: np.ndarray, *, classes: int) -> KernelRidge:
     """Fit a classifier to its own training descriptors and to further ones.
 
     Args:
         known: The classifier, with labels below `classes`.
         descriptors: float (N, D), NaN where a number is not known.
         labels: int (N,), 0 to K - 1.
-        groups: int (N,), rows that are left out together.
         classes: K, at least the number of classes of `known`.
 
     Returns:
-        The classifier. `left_out` has the logits of the further rows without their group, and NaN for its own.
+        The classifier; `left_out` is not known.
     """
-    before, own = known.fitted, len(known.labels)
+    before = known.fitted
     # A classifier of an earlier version knows fewer numbers.
     rows = standardised(descriptors[:, : len(before.mean)], before.mean, before.scale) * before.weight
     centres = np.concatenate([before.centres, rows])
     targets = targets_of(np.concatenate([known.labels, labels]), classes)
     factors = factors_of(centres, before.kernel, before.width, before.penalty)
     coefficients = cho_solve(factors, targets)
-    # Columns of (K + lambda I)^-1 that belong to the further rows.
-    further = np.zeros((len(centres), len(rows)))
-    further[own + np.arange(len(rows)), np.arange(len(rows))] = 1
-    inverse = cho_solve(factors, further)[own:]
-    left_out = np.full(targets.shape, np.nan)
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
-        error = np.linalg.solve(inverse[np.ix_(members, members)], coefficients[own + members])
-        left_out[own + members] = before.sharpness * (targets[own + members] - error)
-    return replace(before, centres=centres, coefficients=coefficients, left_out=left_out)
+    return replace(before, centres=centres, coefficients=coefficients, left_out=np.full(targets.shape, np.nan))

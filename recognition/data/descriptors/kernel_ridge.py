@@ -6,7 +6,7 @@ for G = (K + lambda I)^-1 and targets Y, the error of the rows of group g is (G_
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
@@ -113,6 +113,21 @@ def fit(
     return KernelRidge(
         mean, scale, weight, rows, coefficients, best.kernel, best.width, best.penalty, best.sharpness, left_out
     )
+
+
+def only(fitted: KernelRidge, kept: np.ndarray, labels: np.ndarray, *, classes: int) -> KernelRidge:
+    """Return a classifier fitted to a part of its rows, with the same kernel, weights and sharpness.
+
+    Args:
+        fitted: Result of `fit`.
+        kept: bool (R,), rows that it is fitted to.
+        labels: int (R,), as given to `fit`.
+        classes: K.
+    """
+    centres = fitted.centres[kept]
+    factors = factors_of(centres, fitted.kernel, fitted.width, fitted.penalty)
+    coefficients = cho_solve(factors, targets_of(labels[kept], classes))
+    return replace(fitted, centres=centres, coefficients=coefficients, left_out=fitted.left_out[kept])
 
 
 def factors_of(rows: np.ndarray, kernel: Kernel, width: float, penalty: float) -> tuple[np.ndarray, bool]:

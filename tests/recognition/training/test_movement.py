@@ -15,11 +15,11 @@ from recognition.confidence.feature_distance import fit_feature_distance, left_o
 from recognition.data.clip_transforms import ClipTransforms
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
-from recognition.data.descriptors.kernel_ridge import kernel_of, squared_distances, targets_of
+from recognition.data.descriptors.kernel_ridge import kernel_of, squared_distances, standardised
 from recognition.data.descriptors.movement import describe_clip
 from recognition.inference.scores import scores_of
 from recognition.settings import RunSettings
-from recognition.training.movement import fit_movement, left_out_clips, note_on_groups, with_held_out_clips
+from recognition.training.movement import fit_movement, left_out_clips, note_on_groups, without_held_out_clips
 from recognition.training.preparation import prepare
 from recognition.training.run import train
 from test_support.clips.made_motions import write_motions
@@ -106,8 +106,8 @@ def test_the_classifier_of_a_finished_run_knows_the_held_out_clips(tmp_path: Pat
     settings = settings_for(tmp_path, clips=32, holdout=0.3)
     folder = train(settings)
     prepared = prepare(runs.load_run(folder).settings)
-    first = fit_movement(prepared)
-    final = with_held_out_clips(first, prepared)
+    final = fit_movement(prepared)
+    first = without_held_out_clips(final, prepared)
     views = len(first.centres) // len(prepared.training)
     assert len(prepared.held_out) and len(final.centres) == len(first.centres) + views * len(prepared.held_out)
     expected = {"best": final, "last": first}
@@ -126,24 +126,28 @@ def test_the_classifier_of_a_finished_run_knows_the_held_out_clips(tmp_path: Pat
     np.testing.assert_allclose(movement.centres, final.centres, rtol=1e-6)
 
 
-def test_held_out_clips_join_a_classifier_whose_choices_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # All clips together would not leave room for the random copies that the training clips have.
-    monkeypatch.setattr("recognition.training.movement.MOST_ROWS", 60)
-    prepared = prepare(settings_for(tmp_path, clips=40, holdout=0.5))
-    training, held_out = len(prepared.training), len(prepared.held_out)
-    assert 60 // (training + held_out) < 60 // training
-    first = fit_movement(prepared)
-    final = with_held_out_clips(first, prepared)
-    views = len(first.centres) // training
-    assert views > 1 and len(final.centres) == views * (training + held_out)
+def test_held_out_clips_are_judged_by_a_classifier_that_was_not_fitted_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Room for a part of the clips and a mirror image of each.
+    monkeypatch.setattr("recognition.training.movement.MOST_ROWS", 30)
+    prepared = prepare(settings_for(tmp_path, clips=48, holdout=0.4))
+    final = fit_movement(prepared)
+    apart = without_held_out_clips(final, prepared)
     for name in ("mean", "scale", "weight", "kernel", "width", "penalty", "sharpness"):
-        np.testing.assert_array_equal(getattr(final, name), getattr(first, name))
-    # It solves the system of all rows.
-    labels = np.repeat(prepared.clips.labels[np.concatenate([prepared.training, prepared.held_out])], views)
-    rows = final.centres
-    kernel = kernel_of(squared_distances(rows, rows), final.kernel, final.width)
-    solved = np.linalg.solve(kernel + final.penalty * np.eye(len(rows)), targets_of(labels, prepared.num_classes))
-    np.testing.assert_allclose(final.coefficients, solved, rtol=1e-6, atol=1e-8)
+        np.testing.assert_array_equal(getattr(apart, name), getattr(final, name))
+    clips = ClipTransforms(prepared.clips, prepared.settings.data)
+    described = np.stack([clips.descriptor(prepared.clips[int(index)]) for index in range(len(prepared.clips))])
+    rows = standardised(described, final.mean, final.scale) * final.weight
+    nearest = squared_distances(rows, apart.centres).min(axis=1) < 1e-9
+    assert nearest[prepared.training].sum() >= 12 and not nearest[prepared.held_out].any()
+    assert (squared_distances(rows[prepared.held_out], final.centres).min(axis=1) < 1e-9).any()
+    # It solves the system of its rows.
+    own = np.array([np.flatnonzero((final.centres == row).all(axis=1))[0] for row in apart.centres])
+    kernel = kernel_of(squared_distances(final.centres, final.centres), final.kernel, final.width)
+    system = kernel + final.penalty * np.eye(len(kernel))
+    targets = (system @ final.coefficients)[own]
+    np.testing.assert_allclose(apart.coefficients, np.linalg.solve(system[np.ix_(own, own)], targets), atol=1e-6)
 
 
 @pytest.mark.slow
