@@ -19,6 +19,7 @@ from recognition.data.descriptors.kernel_ridge import kernel_of, squared_distanc
 from recognition.data.descriptors.movement import describe_clip
 from recognition.inference.scores import scores_of
 from recognition.settings import RunSettings
+from recognition.training.held_out_measures import FEWEST_CLIPS
 from recognition.training.movement import fit_movement, left_out_clips, note_on_groups, without_held_out_clips
 from recognition.training.preparation import prepare
 from recognition.training.run import train
@@ -103,7 +104,7 @@ def test_an_action_per_person_gives_useful_probabilities_and_a_note(tmp_path: Pa
 
 @pytest.mark.slow
 def test_the_classifier_of_a_finished_run_knows_the_held_out_clips(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path, clips=32, holdout=0.3)
+    settings = settings_for(tmp_path, clips=120, holdout=0.4)
     folder = train(settings)
     prepared = prepare(runs.load_run(folder).settings)
     final = fit_movement(prepared)
@@ -118,6 +119,8 @@ def test_the_classifier_of_a_finished_run_knows_the_held_out_clips(tmp_path: Pat
         assert movement is not None and trained.confidence.clips == len(prepared.training) + len(prepared.held_out)
         np.testing.assert_allclose(movement.centres, ridge.centres, rtol=1e-6)
         np.testing.assert_allclose(movement.coefficients, ridge.coefficients, rtol=1e-6)
+        # The network has learned nothing, and yet it is never without a say.
+        assert len(prepared.held_out) >= FEWEST_CLIPS and movement.network_share == pytest.approx(0.1)
     longer = settings.training.model_copy(update={"phase2_epochs": 2})
     train(settings.model_copy(update={"training": longer}), resume=folder)
     assert runs.load_run(folder, "last").epoch == 3
