@@ -45,7 +45,7 @@ def fit_movement(prepared: Prepared, known: Known | None = None) -> KernelRidge:
     """
     rng = _generator(prepared)
     indices = _fitted_indices(prepared, rng) if known is None else _training_indices(prepared, rng)
-    views = _views_of(prepared, len(indices))
+    views = _views_of(prepared, indices)
     rows, labels, groups = _rows_of(prepared, indices, views, rng)
     if known is not None:
         return extend(known, rows, labels, classes=prepared.num_classes)
@@ -73,7 +73,7 @@ def without_held_out_clips(fitted: KernelRidge, prepared: Prepared) -> KernelRid
     if not len(prepared.held_out):
         return fitted
     indices = _fitted_indices(prepared, _generator(prepared))
-    views = _views_of(prepared, len(indices))
+    views = _views_of(prepared, indices)
     kept = np.repeat(np.isin(indices, prepared.training), views.total)
     labels = np.repeat(prepared.clips.labels[indices], views.total)
     return only(fitted, kept, labels, classes=prepared.num_classes)
@@ -102,11 +102,14 @@ def copies_for(clips: int, *, mirrored: bool) -> int:
     return int(np.clip(MOST_ROWS // clips - 1 - mirrored, 0, MOST_COPIES))
 
 
-def _views_of(prepared: Prepared, clips: int) -> _Views:
-    """Return how each of so many clips is described: the more clips, the fewer random copies."""
+def _views_of(prepared: Prepared, indices: np.ndarray) -> _Views:
+    """Return how each of these clips is described: the more training clips are among them, the fewer random copies.
+
+    Held-out clips do not count, so that holding some out never costs the others their copies.
+    """
     data = prepared.settings.data
     mirrored = flip_probability(data, prepared.layout) > 0
-    copies = copies_for(clips, mirrored=mirrored)
+    copies = copies_for(int(np.isin(indices, prepared.training).sum()), mirrored=mirrored)
     return _Views(mirrored, copies, cuts=max(1, copies // COPIES_PER_CUT) if data.cut_off else 0)
 
 
@@ -143,7 +146,7 @@ def left_out_clips(fitted: KernelRidge, prepared: Prepared) -> CrossValidated:
         prepared: Data and settings of the run.
     """
     indices = _fitted_indices(prepared, _generator(prepared))
-    own, groups = fitted.left_out[:: _views_of(prepared, len(indices)).total], _groups_of(prepared, indices)
+    own, groups = fitted.left_out[:: _views_of(prepared, indices).total], _groups_of(prepared, indices)
     apart = np.isin(indices, prepared.training)
     return CrossValidated(indices[apart], own[apart], groups[apart])
 
