@@ -153,6 +153,15 @@ def test_held_out_clips_are_judged_by_a_classifier_that_was_not_fitted_to_them(
     np.testing.assert_allclose(apart.coefficients, np.linalg.solve(system[np.ix_(own, own)], targets), atol=1e-6)
 
 
+def test_holding_clips_out_costs_the_others_no_random_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Room for two copies of each training clip, but of the held-out clips as well for none.
+    monkeypatch.setattr("recognition.training.movement.MOST_ROWS", 50)
+    prepared = prepare(settings_for(tmp_path, clips=40, holdout=0.5))
+    clips, training = len(prepared.training) + len(prepared.held_out), len(prepared.training)
+    assert 50 // clips - 1 == 0 and 50 // training - 1 > 0
+    assert len(fit_movement(prepared).centres) == clips * (50 // training)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_exported_recognizers_give_the_joint_probabilities(run: Path, backend: str) -> None:
