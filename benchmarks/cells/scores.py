@@ -139,10 +139,13 @@ def mean_ranks(rows: Iterable[Mapping[str, Block]], methods: Sequence[str]) -> t
 
 
 def calibration(results: Mapping[Key, Result]) -> dict[Where, dict[str, tuple[float, float]]]:
-    """Return the expected calibration error of each method, and that of exact probabilities: means over the seeds."""
+    """Return the expected calibration error of each method on undamaged clips, and that of exact probabilities.
+
+    Both are means over the seeds with an answer.
+    """
     answers: dict[tuple[Where, str], dict[int, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for key, result in results.items():
-        if key.left_out is None:
+        if key.left_out is None and key.condition == "clean":
             answers[(key.data, key.count, key.condition), key.method][key.seed].append(result)
     found: dict[Where, dict[str, tuple[float, float]]] = defaultdict(dict)
     for (where, method), seeds in answers.items():
@@ -151,9 +154,11 @@ def calibration(results: Mapping[Key, Result]) -> dict[Where, dict[str, tuple[fl
             answered = [result.predicted != UNANSWERED for result in own]
             confidence = np.concatenate([result.confidence[there] for result, there in zip(own, answered, strict=True)])
             right = np.concatenate([result.right[there] for result, there in zip(own, answered, strict=True)])
-            errors.append(calibration_errors(confidence, right, bins=BINS))
-        error, if_exact = np.mean(errors, axis=0).tolist()
-        found[where][method] = error, if_exact
+            if len(confidence):
+                errors.append(calibration_errors(confidence, right, bins=BINS))
+        if errors:
+            error, if_exact = np.mean(errors, axis=0).tolist()
+            found[where][method] = error, if_exact
     return dict(found)
 
 

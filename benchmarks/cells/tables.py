@@ -43,7 +43,6 @@ def report(
     errors = {
         where: {name: f"{error:.3f} ({if_exact:.3f})" for name, (error, if_exact) in row.items()}
         for where, row in calibration(results).items()
-        if where[2] == CLEAN
     }
     parts += [_text_table(errors, shown, "expected calibration error (with exact probabilities)")]
     unknown: dict[Where, dict[str, str]] = {

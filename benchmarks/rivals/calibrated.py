@@ -1,4 +1,4 @@
-"""A rival with a temperature that is fitted on left-out groups, such as persons, of its training clips, as ours has."""
+"""A rival with a temperature, fitted like ours on left-out groups, such as persons, of its training clips."""
 
 from collections.abc import Callable, Sequence
 
@@ -48,10 +48,13 @@ class Calibrated(Method):
     def fit(self, clips: Sequence[Annotation], labels: np.ndarray, names: Sequence[str], seed: int) -> Fitted:
         saved, found, truth = 0.0, [], []
         for known, apart in _parts(clips, labels):
-            part = self._build().fit([clips[place] for place in known], labels[known], names, seed)
-            saved += part.saved
+            if len(np.unique(labels[known])) < 2:
+                # Nothing to tell apart.
+                continue
             # Nothing could recognise a class that no other part has.
             apart = apart[np.isin(labels[apart], labels[known])]
+            part = self._build().fit([clips[place] for place in known], labels[known], names, seed)
+            saved += part.saved
             if len(apart):
                 found.append(part.probabilities([clips[place] for place in apart]))
                 truth.append(labels[apart])

@@ -67,7 +67,7 @@ def complete_file(
         cross_validated: Further clips to fit it on, if fewer than `ENOUGH_HELD_OUT` clips were held out. The features
             for their distances are those that the recognizer has now.
         final: What replaces the classifier of descriptors in the end, unless the run was finished before. Its share in
-            the answer, and the confidence, are those of the classifier that did not know the held-out clips.
+            the answer, and the confidence, are those of classifiers that did not know the clips they were judged by.
     """
     if path is None:
         return

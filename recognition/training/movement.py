@@ -1,4 +1,4 @@
-"""Fitting the classifier of descriptors to the training clips of a run."""
+"""Fitting the classifier of descriptors to the clips of a run."""
 
 from dataclasses import dataclass
 
@@ -23,8 +23,8 @@ SHARES = {
     "across": (1.0,),
     "sides": (0.0, 1.0, 3.0),
 }
-# Most clips that are fitted to; with their mirror images and random copies there are at most as many rows, if there is
-# room for copies. Most random copies of a clip.
+# Most training clips that are fitted to; with their mirror images and random copies they are at most as many rows, if
+# there is room for copies. Held-out clips may add as many rows again. Most random copies of a clip.
 MOST_ROWS, MOST_COPIES = 4000, 6
 # For so many random copies, there is another one of a person who is cut off.
 COPIES_PER_CUT = 3
@@ -36,7 +36,7 @@ def fit_movement(prepared: Prepared, known: Known | None = None) -> KernelRidge:
     The held-out clips are of people too, whom the choice of the kernel needs more than anything: it leaves out each
     person in turn, and so do the logits by which these clips can be judged (`without_held_out_clips`).
 
-    With more than `MOST_ROWS` clips, it is fitted to a part in which classes occur as equally as possible.
+    With more than `MOST_ROWS` training clips, it is fitted to a part in which classes occur as equally as possible.
 
     Args:
         prepared: Data and settings of the run.
@@ -44,7 +44,7 @@ def fit_movement(prepared: Prepared, known: Known | None = None) -> KernelRidge:
             clips are added to it, and its kernel and weights stay.
     """
     rng = _generator(prepared)
-    indices = _fitted_indices(prepared, rng) if known is None else _training_indices(prepared, rng)
+    indices = _training_indices(prepared, rng) if known is not None else _fitted_indices(prepared, rng)
     views = _views_of(prepared, indices)
     rows, labels, groups = _rows_of(prepared, indices, views, rng)
     if known is not None:
@@ -146,9 +146,9 @@ def left_out_clips(fitted: KernelRidge, prepared: Prepared) -> CrossValidated:
         prepared: Data and settings of the run.
     """
     indices = _fitted_indices(prepared, _generator(prepared))
-    own, groups = fitted.left_out[:: _views_of(prepared, indices).total], _groups_of(prepared, indices)
+    own = fitted.left_out[:: _views_of(prepared, indices).total]
     apart = np.isin(indices, prepared.training)
-    return CrossValidated(indices[apart], own[apart], groups[apart])
+    return CrossValidated(indices[apart], own[apart], _groups_of(prepared, indices[apart]))
 
 
 def _generator(prepared: Prepared) -> np.random.Generator:
@@ -156,8 +156,11 @@ def _generator(prepared: Prepared) -> np.random.Generator:
 
 
 def _fitted_indices(prepared: Prepared, rng: np.random.Generator) -> np.ndarray:
-    indices = np.concatenate([prepared.training, prepared.held_out])
-    return _balanced(indices, prepared.clips.labels[indices], MOST_ROWS, rng)
+    """Return training clips, and the same part of the held-out clips, as far as there is room for them."""
+    training, held_out = _training_indices(prepared, rng), prepared.held_out
+    same_part = len(held_out) * len(training) // len(prepared.training)
+    most = max(1, min(same_part, MOST_ROWS // _views_of(prepared, training).total))
+    return np.concatenate([training, _balanced(held_out, prepared.clips.labels[held_out], most, rng)])
 
 
 def _training_indices(prepared: Prepared, rng: np.random.Generator) -> np.ndarray:
@@ -165,10 +168,11 @@ def _training_indices(prepared: Prepared, rng: np.random.Generator) -> np.ndarra
 
 
 def note_on_groups(prepared: Prepared) -> str | None:
-    """Return a note if the groups of the training clips could not be used, because each has actions of its own."""
-    groups = _numbers_of_groups(prepared, prepared.training)
-    named = any(prepared.clips.groups[index] is not None for index in prepared.training)
-    if not named or elsewhere(prepared.clips.labels[prepared.training], groups).any():
+    """Return a note if the groups of the clips could not be used, because each has actions of its own."""
+    indices = np.concatenate([prepared.training, prepared.held_out])
+    groups = _numbers_of_groups(prepared, indices)
+    named = any(prepared.clips.groups[index] is not None for index in indices)
+    if not named or elsewhere(prepared.clips.labels[indices], groups).any():
         return None
     return (
         "no action occurs in two groups (such as persons), so probabilities are calibrated on single clips, and may be "

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.cells.damage import CONDITIONS, damaged
 from benchmarks.cells.data_sets import DataSet, draw, is_smaller, leave_one_out, read_set
 from benchmarks.cells.measuring import Plan, cells_of, measure
-from benchmarks.cells.results import Key, Result, append, read
+from benchmarks.cells.results import UNANSWERED, Key, Result, append, read
 from benchmarks.cells.scores import (
     Block,
     best_of,
@@ -611,6 +611,8 @@ def test_the_calibration_error_of_a_row_is_a_mean_over_seeds(tmp_path: Path) -> 
     assert error == pytest.approx((0.05 + 0.45) / 2)
     # Of four clips, mostly all are correct, and 0.05 is the least error possible.
     assert 0.05 < if_exact < 0.15
+    nobody = {key: replace(one, predicted=np.full(4, UNANSWERED)) for key, one in results.items()}
+    assert calibration(nobody) == {}
 
 
 def test_report_shows_the_lead_over_the_best_rival(tmp_path: Path) -> None:

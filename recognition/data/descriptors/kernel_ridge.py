@@ -118,6 +118,8 @@ def fit(
 def only(fitted: KernelRidge, kept: np.ndarray, labels: np.ndarray, *, classes: int) -> KernelRidge:
     """Return a classifier fitted to a part of its rows, with the same kernel, weights and sharpness.
 
+    `left_out` is not known.
+
     Args:
         fitted: Result of `fit`.
         kept: bool (R,), rows that it is fitted to.
@@ -127,7 +129,7 @@ def only(fitted: KernelRidge, kept: np.ndarray, labels: np.ndarray, *, classes: 
     centres = fitted.centres[kept]
     factors = factors_of(centres, fitted.kernel, fitted.width, fitted.penalty)
     coefficients = cho_solve(factors, targets_of(labels[kept], classes))
-    return replace(fitted, centres=centres, coefficients=coefficients, left_out=fitted.left_out[kept])
+    return replace(fitted, centres=centres, coefficients=coefficients, left_out=np.full(coefficients.shape, np.nan))
 
 
 def factors_of(rows: np.ndarray, kernel: Kernel, width: float, penalty: float) -> tuple[np.ndarray, bool]:

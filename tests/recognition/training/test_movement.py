@@ -153,6 +153,18 @@ def test_held_out_clips_are_judged_by_a_classifier_that_was_not_fitted_to_them(
     np.testing.assert_allclose(apart.coefficients, np.linalg.solve(system[np.ix_(own, own)], targets), atol=1e-6)
 
 
+def test_a_large_held_out_part_does_not_crowd_out_the_training_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recognition.training.movement.MOST_ROWS", 24)
+    prepared = prepare(settings_for(tmp_path, clips=48, holdout=0.75))
+    training, held_out = len(prepared.training), len(prepared.held_out)
+    assert training < 12 < 24 < held_out
+    views = 24 // training
+    assert len(without_held_out_clips(fit_movement(prepared), prepared).centres) == views * training
+    assert len(fit_movement(prepared).centres) <= 2 * 24
+
+
 def test_holding_clips_out_costs_the_others_no_random_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Room for two copies of each training clip, but of the held-out clips as well for none.
     monkeypatch.setattr("recognition.training.movement.MOST_ROWS", 50)
