@@ -42,7 +42,8 @@ Init = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|RUN",
-        help="Initial weights: a run, also on a hub (its classes may differ), or a file of MotionBERT.",
+        help="Initial weights: a run, also on a hub (its classes may differ), a file of MotionBERT, or those of the "
+        "package: base, everyday.",
         show_default="from the config; custom: base weights",
         rich_help_panel=NETWORKS,
     ),
