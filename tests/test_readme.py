@@ -42,8 +42,8 @@ def test_figures_equal_those_of_the_pages_that_describe_their_measurement() -> N
     accuracy = set()
     for row in page("real_sets.md").splitlines():
         numbers = first_numbers(row)
-        # Of damaged clips, the last two columns are those of the rivals with copies instead of without. Rows of a number
-        # of clips per class begin with it.
+        # Of damaged clips, the last two columns are those of the rivals with copies instead of without. Rows of few
+        # clips begin with their number per class.
         accuracy |= {tuple(numbers), tuple(numbers[:3]), (*numbers[:1], *numbers[3:]), tuple(numbers[1:4])}
     for row in rows:
         numbers = first_numbers(row)
