@@ -33,8 +33,8 @@ COPIES_PER_CUT = 3
 def fit_movement(prepared: Prepared, known: Known | None = None) -> KernelRidge:
     """Fit the classifier to the run's training clips and held-out clips, their mirror images and random copies.
 
-    The held-out clips are of people too, whom the choice of the kernel needs more than anything: it leaves out each
-    person in turn, and so do the logits by which these clips can be judged (`without_held_out_clips`).
+    Kernel and weights are chosen by leaving out each person in turn. The more people there are, the better, so those of
+    the held-out clips take part; `without_held_out_clips` returns what these clips can be judged by.
 
     With more than `MOST_ROWS` training clips, it is fitted to a part in which classes occur as equally as possible.
 
