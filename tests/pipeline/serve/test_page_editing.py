@@ -146,6 +146,9 @@ def test_the_speed_is_chosen_and_changed_by_keys(page: Any, service: RunningServ
         page.keyboard.press("l")
         assert rates() == (rate, str(rate))
     page.keyboard.press("k")
+    page.get_by_role("button", name="Play", exact=True).wait_for()
+    # A repeated clip may go from its end to its beginning.
+    page.evaluate("document.querySelector('video').loop = false")
     page.keyboard.press("End")
     page.wait_for_function("() => Number(document.querySelector('.overlay').dataset.time) > 2")
     # Backwards to the first frame, where playback stops.
