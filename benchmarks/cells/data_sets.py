@@ -81,11 +81,11 @@ def read_set(title: str, path: Path) -> DataSet:
     if name not in RULES:
         raise UsageError(f"--data {title}={path}: there is no data set {name!r}; choose one of {', '.join(RULES)}")
     data = read_data_set(path)
-    # Time stamps for files without them, so that a lower frame rate shows in the file as it does in real ones.
-    clips = [{**clip, "time": times_of(clip)} for clip in data["annotations"] if clip["label"] >= 0]
-    groups = [_group_of(name, clip) for clip in clips]
-    # Methods leave out whole persons, too, when they choose or calibrate something.
-    clips = [{**clip, "group": group} for clip, group in zip(clips, groups, strict=True)]
+    labelled = [clip for clip in data["annotations"] if clip["label"] >= 0]
+    groups = [_group_of(name, clip) for clip in labelled]
+    # Time stamps for files without them, so that a lower frame rate shows in the file as it does in real ones; groups,
+    # because methods leave out whole persons, too, when they choose or calibrate something.
+    clips = [{**clip, "time": times_of(clip), "group": group} for clip, group in zip(labelled, groups, strict=True)]
     labels = np.array([clip["label"] for clip in clips], np.int64)
     splits = {split: set(names) for split, names in data["split"].items()}
     folds = RULES[name](path, labels, groups, [identifier_of(clip) for clip in clips], splits)
@@ -156,7 +156,7 @@ def draw(
     """Draw training clips of every class, of the same people for all classes, as if these people had been recorded.
 
     The groups have one random order for all classes; each class takes a random clip of each group in turn, so that five
-    clips are of five people. A larger count contains the clips of a smaller one.
+    clips are of five people if there are as many. A larger count contains the clips of a smaller one.
 
     Args:
         labels: int (N,), class numbers.

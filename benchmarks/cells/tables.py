@@ -67,7 +67,7 @@ def _explanation(titles: Mapping[str, str], ours: str) -> str:
     elif len(titles) > 1:
         lines.append(f"There is no lead, because there are no results of `--ours {ours}`.")
     lines.append(
-        "In brackets beside a calibration error is the mean one with exact probabilities, which is not zero: with few "
+        "In brackets after a calibration error is the mean one with exact probabilities, which is not zero: with few "
         "clips, how many answers are correct is a matter of luck."
     )
     return " ".join(lines)

@@ -30,9 +30,10 @@ class FittedCalibrated(Fitted):
         self._fitted, self._temperature = fitted, temperature
 
     def probabilities(self, clips: Sequence[Annotation]) -> np.ndarray:
-        scaled = _logarithms(self._fitted.probabilities(clips)) / self._temperature
-        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        return weights / weights.sum(axis=1, keepdims=True)
+        from scipy.special import softmax
+
+        scaled: np.ndarray = softmax(_logarithms(self._fitted.probabilities(clips)) / self._temperature, axis=1)
+        return scaled
 
 
 class Calibrated(Method):
