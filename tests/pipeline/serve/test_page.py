@@ -57,6 +57,12 @@ def drop(page: Any, *paths: Path) -> None:
     session = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
+        if kind == "drop":
+            # The page may change below the pointer: the drop then enters another element first.
+            page.evaluate("""() => {
+                const cover = document.body.appendChild(document.createElement("div"));
+                Object.assign(cover.style, {position: "fixed", inset: 0});
+            }""")
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 700, "y": 400, "data": data})
 
 

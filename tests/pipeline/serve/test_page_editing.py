@@ -147,14 +147,32 @@ def test_the_speed_is_chosen_and_changed_by_keys(page: Any, service: RunningServ
         assert rates() == (rate, str(rate))
     page.keyboard.press("k")
     page.get_by_role("button", name="Play", exact=True).wait_for()
-    # A repeated clip may go from its end to its beginning.
-    page.evaluate("document.querySelector('video').loop = false")
     page.keyboard.press("End")
     page.wait_for_function("() => Number(document.querySelector('.overlay').dataset.time) > 2")
     # Backwards to the first frame, where playback stops.
     page.keyboard.press("j")
     page.wait_for_function("() => Number(document.querySelector('.overlay').dataset.time) === 0")
     page.get_by_role("button", name="Play", exact=True).wait_for()
+
+
+def test_the_overlay_follows_seeks_to_frames_that_the_browser_does_not_announce(
+    page: Any, service: RunningService, job: str
+) -> None:
+    # As browsers do with a frame that comes before the page has asked for the next one.
+    page.add_init_script("""
+        const announce = HTMLVideoElement.prototype.requestVideoFrameCallback;
+        HTMLVideoElement.prototype.requestVideoFrameCallback = function (callback) {
+            return announce.call(this, (...given) =>
+                window.isSilent ? this.requestVideoFrameCallback(callback) : callback(...given));
+        };
+    """)
+    page.reload()
+    open_clip(page, service, job)
+    page.locator("h1").click()
+    page.evaluate("window.isSilent = true")
+    for key, shown in (("End", "> 2.3"), ("Home", "=== 0"), (".", "=== 0.04"), (".", "=== 0.08")):
+        page.keyboard.press(key)
+        page.wait_for_function(f"() => Number(document.querySelector('.overlay').dataset.time) {shown}")
 
 
 def write_absence(path: Path) -> Path:

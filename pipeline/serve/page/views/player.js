@@ -163,6 +163,22 @@ export class Player extends EventTarget {
   _seeked() {
     // A seek within the frame shown brings no new frame.
     this._tell("frame");
+    // Its frame is announced within the next two repaints, or never.
+    requestAnimationFrame(() => requestAnimationFrame(() => this._checkTime()));
+  }
+
+  /**
+   * Correct the time of the frame shown after a seek of a paused video. Browsers do not announce a frame that comes
+   * before the page has asked for the next one, and no other frame follows it.
+   */
+  _checkTime() {
+    const { currentTime, paused, seeking } = this.video;
+    if (this._stopped || this.broken || !paused || seeking) return;
+    const times = this._timesAround(currentTime);
+    const here = lastUpTo(times, currentTime - SAME);
+    const earliest = here >= 0 ? times[here] : currentTime - 2 * this._frameSeconds;
+    const isPossible = this.time > earliest - SAME && this.time < currentTime + SAME;
+    if (!isPossible) this._show(here >= 0 ? times[here] : currentTime);
   }
 
   _ended() {

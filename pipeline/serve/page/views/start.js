@@ -86,6 +86,9 @@ export class DropZone {
       document.body.classList.toggle("dropping", depth > 0);
     };
     document.addEventListener("dragenter", (event) => {
+      // Accepted here, too: the page may change below the pointer after the last "dragover", and a drop
+      // on an element that was only entered is lost otherwise.
+      event.preventDefault();
       if (event.dataTransfer?.types.includes("Files")) show(1);
     });
     document.addEventListener("dragleave", () => show(-1));
