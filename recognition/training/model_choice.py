@@ -45,9 +45,10 @@ def small_sizes(backbone: str) -> dict[str, object]:
         return dict(baselines.SMALL[backbone])
     if backbone == gru.NAME:
         return dict(gru.SMALL)
-    # The representation of STTFormer has the width of its last block; a segment already contains the previous frames.
-    dropped = {"sttformer": "dim_representation", "segments": "motion"}.get(backbone)
-    return {name: value for name, value in SMALL.items() if name != dropped}
+    # The representations of STTFormer and of segments have the width of the last block; a segment already contains the
+    # previous frames.
+    dropped = {"sttformer": ["dim_representation"], "segments": ["dim_representation", "motion"]}.get(backbone, [])
+    return {name: value for name, value in SMALL.items() if name not in dropped}
 
 
 def fits_base(model: ModelSettings, data: DataSettings) -> bool:

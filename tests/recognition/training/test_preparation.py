@@ -1,6 +1,7 @@
 """Resolving open settings from the data, the machine and the initial weights."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -60,6 +61,16 @@ def test_every_backbone_can_be_small(backbone):
     model = choose_model(ModelSettings(size="auto", backbone=backbone), None, clips=100, cuda=False)
     recognizer = build_recognizer(model, num_joints=17, channels=3, num_classes=3)
     assert recognizer.backbone.dim_representation == 64 and recognizer.head.fc1.out_features == 256
+
+
+@pytest.mark.parametrize("size", ["auto", "small", "paper"])
+@pytest.mark.parametrize("backbone", [None, *get_args(ModelSettings.model_fields["backbone"].annotation)])
+def test_a_resumed_run_has_the_model_that_it_began_with(backbone, size):
+    """A run stores the chosen settings, all of them explicit, and chooses again from these when it is resumed."""
+    wanted = ModelSettings(size=size) if backbone is None else ModelSettings(size=size, backbone=backbone)
+    begun = choose_model(wanted, None, clips=100, cuda=False)
+    stored = ModelSettings.model_validate(begun.model_dump())
+    assert choose_model(stored, begun, clips=100, cuda=False) == begun
 
 
 def test_single_word_as_model_is_its_size():
