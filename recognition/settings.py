@@ -88,7 +88,9 @@ class DataSettings(Strict):
     scale_range_train: tuple[float, float] = (1.0, 3.0)
     scale_range_test: tuple[float, float] = (2.0, 2.0)
     flip: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
-        0.0, description="probability of mirroring; auto: 0.5 if left and right joints of the layout are known, else 0"
+        0.0,
+        description="probability of mirroring; auto: 0.5 if left and right joints of the layout are known, else 0; "
+        "with data.descriptors, also 0 if left-out clips are recognised better without mirror images",
     )
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     skip_bad: bool = False

@@ -11,6 +11,7 @@ from recognition import run_folder
 from recognition.engine.workflow import last_checkpoint
 from recognition.settings import RunSettings
 from recognition.training.initialising import initialise
+from recognition.training.movement import with_mirroring
 from recognition.training.preparation import Prepared, prepare
 from recognition.training.resuming import check_same_run, settings_before
 from recognition.training.schedule import epochs_of
@@ -30,11 +31,12 @@ def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Conso
     """
     checkpoint = last_checkpoint(resume) if resume is not None else None
     prepared = prepare(settings, begun=settings_before(checkpoint))
-    notes = list(prepared.notes)
+    notes: list[str] = []
     if checkpoint is not None:
         check_same_run(checkpoint, prepared, run=str(resume))
     else:
         run_folder.refuse_begun(Path(prepared.settings.out))
+        prepared = with_mirroring(prepared)
         if prepared.settings.init is not None:
             clips, init = prepared.clips, prepared.settings.init
             loaded = initialise(
@@ -47,7 +49,7 @@ def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Conso
         console,
         settings=prepared.settings.model_dump(mode="json"),
         facts=facts_of(prepared, size_of(prepared)),
-        notes=notes,
+        notes=[*prepared.notes, *notes],
         costs=costs_of(prepared, cost),
     )
 

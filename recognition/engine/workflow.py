@@ -54,8 +54,13 @@ class Workflow(ABC, Generic[Settings, Prepared]):
     def build(self, prepared: Prepared, *, rank: int, world_size: int) -> RunTrainable:
         """Build what is trained, from the seed of the run, for one of several processes."""
 
-    def measure(self, prepared: Prepared) -> Prepared:
-        """Resolve settings that require a measurement on this machine; called once, before any process starts."""
+    def measure(self, prepared: Prepared, *, resumed: bool) -> Prepared:
+        """Resolve settings that require a measurement; called once, before any process starts.
+
+        Args:
+            prepared: Data and settings.
+            resumed: Whether the run has begun already.
+        """
         return prepared
 
     def identity(self, prepared: Prepared) -> dict[str, Any]:
@@ -98,7 +103,7 @@ class Workflow(ABC, Generic[Settings, Prepared]):
         folder = resume or Path(prepared.settings.out)
         if resume is None:
             run_folder.refuse_begun(folder)
-        prepared = self.measure(prepared.at(folder))
+        prepared = self.measure(prepared.at(folder), resumed=resume is not None)
         launch(
             self._process,
             prepared.settings.training,

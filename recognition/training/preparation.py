@@ -81,6 +81,8 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
         settings = settings.model_copy(update={"init": None})
     weights = _settings_of_weights(settings.init, begun)
     data, notes = _data_for(settings, weights)
+    if begun is not None and data.flip == AUTO:
+        data = data.model_copy(update={"flip": begun.data.flip})
     clips = open_clips(skeleton_file_of(data), data)
     check_classes(clips)
     parts = _parts_of(clips, data, settings.training)

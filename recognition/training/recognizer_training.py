@@ -88,6 +88,8 @@ class RecognizerTraining(RunTrainable):
             kept = 0 if earlier is None else len(earlier.labels)
             of_init = f", and {kept} of {init}" if kept else ""
             sentences.append(f"classifier of descriptors: fitted to {len(fitted.centres) - kept} descriptors{of_init}")
+            if self.prepared.settings.data.flip == 0:
+                sentences.append("clips are not mirrored (data.flip=0), so left and right are told apart")
             if (note := note_on_groups(self.prepared)) is not None:
                 sentences.append(note)
         return "; ".join(sentences) or None

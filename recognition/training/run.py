@@ -6,6 +6,7 @@ from typing import Any
 from recognition.engine.training_run import TrainingStopped
 from recognition.engine.workflow import Workflow
 from recognition.settings import RunSettings
+from recognition.training.movement import with_mirroring
 from recognition.training.preparation import Prepared, prepare
 from recognition.training.recognizer_training import RecognizerTraining
 from recognition.training.resuming import check_same_run, settings_before
@@ -25,7 +26,9 @@ class RecognizerWorkflow(Workflow[RunSettings, Prepared]):
     def check_same(self, checkpoint: dict[str, Any], prepared: Prepared, *, run: str) -> None:
         check_same_run(checkpoint, prepared, run=run)
 
-    def measure(self, prepared: Prepared) -> Prepared:
+    def measure(self, prepared: Prepared, *, resumed: bool) -> Prepared:
+        if not resumed:
+            prepared = with_mirroring(prepared)
         training = prepared.settings.training
         if "auto" in (training.phase1_epochs, training.phase2_epochs):
             return choose_epochs(prepared, measure_cost(prepared))

@@ -92,27 +92,72 @@ def fit(
         judged: bool (R,), rows whose left-out likelihood decides, such as the clips without their copies; None: all.
             Classes that only one group has do not count, unless there are no others.
     """
+    chosen = rows_of_choice(groups)
     mean, scale = _statistics(np.asarray(descriptors, np.float64))
     rows = standardised(descriptors, mean, scale)
-    targets = targets_of(labels, classes)
-    chosen = _rows_of_choice(groups)
+    found = _best(rows, chosen, labels, groups, classes=classes, shares=shares, judged=judged)
+    best, weight = found.candidate, found.weight
+    rows *= weight
+    coefficients = cho_solve(factors_of(rows, best.kernel, best.width, best.penalty), targets_of(labels, classes))
+    left_out = np.full((len(rows), classes), np.nan)
+    left_out[chosen[found.fair]] = best.sharpness * best.scores[found.fair]
+    return KernelRidge(
+        mean, scale, weight, rows, coefficients, best.kernel, best.width, best.penalty, best.sharpness, left_out
+    )
+
+
+def left_out_likelihood(
+    descriptors: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    *,
+    classes: int,
+    shares: Sequence[tuple[int, Sequence[float]]],
+    judged: np.ndarray | None = None,
+) -> float:
+    """Return the total log-likelihood of left-out groups that `fit` reaches with the same arguments.
+
+    It says which rows are worth having, if the same ones are judged each time.
+    """
+    rows = standardised(descriptors, *_statistics(np.asarray(descriptors, np.float64)))
+    chosen = rows_of_choice(groups)
+    best = _best(rows, chosen, labels, groups, classes=classes, shares=shares, judged=judged)
+    return -best.candidate.loss * int(best.decides.sum())
+
+
+@dataclass(frozen=True)
+class _Best:
+    candidate: "_Candidate"
+    # (D,)
+    weight: np.ndarray
+    # Of the chosen rows (C,): whether another group has their class, and which of them are judged.
+    fair: np.ndarray
+    decides: np.ndarray
+
+
+def _best(
+    rows: np.ndarray,
+    chosen: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    *,
+    classes: int,
+    shares: Sequence[tuple[int, Sequence[float]]],
+    judged: np.ndarray | None,
+) -> _Best:
+    """Choose weights, kernel, width and penalty for standardised rows (R, D) by some of them, `chosen` (C,)."""
     fair = elsewhere(labels[chosen], groups[chosen])
     decides = np.ones(len(chosen), bool) if judged is None else judged[chosen]
     if (fair & decides).any():
         decides = fair & decides
+    targets = targets_of(labels[chosen], classes)
     candidates = (
         (found, weight)
         for weight in _weightings(rows, labels, classes, shares)
-        for found in _candidates(rows[chosen] * weight, targets[chosen], labels[chosen], groups[chosen], decides)
+        for found in _candidates(rows[chosen] * weight, targets, labels[chosen], groups[chosen], decides)
     )
     best, weight = min(candidates, key=lambda pair: pair[0].loss)
-    rows *= weight
-    coefficients = cho_solve(factors_of(rows, best.kernel, best.width, best.penalty), targets)
-    left_out = np.full((len(rows), classes), np.nan)
-    left_out[chosen[fair]] = best.sharpness * best.scores[fair]
-    return KernelRidge(
-        mean, scale, weight, rows, coefficients, best.kernel, best.width, best.penalty, best.sharpness, left_out
-    )
+    return _Best(best, weight, fair, decides)
 
 
 def only(fitted: KernelRidge, kept: np.ndarray, labels: np.ndarray, *, classes: int) -> KernelRidge:
@@ -236,14 +281,23 @@ def elsewhere(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return np.isin(labels, classes[count > 1])
 
 
-def _rows_of_choice(groups: np.ndarray) -> np.ndarray:
-    """Return at most `ROWS_OF_CHOICE` rows, of groups evenly over all, which are whole if they are small enough."""
-    if len(groups) <= ROWS_OF_CHOICE:
+def rows_of_choice(groups: np.ndarray, most: int | None = None) -> np.ndarray:
+    """Return rows of groups evenly over all, which are whole if they are small enough.
+
+    Args:
+        groups: int (R,).
+        most: Most rows; None: `ROWS_OF_CHOICE`.
+
+    Returns:
+        int64 (N,), their indices in ascending order.
+    """
+    most = ROWS_OF_CHOICE if most is None else most
+    if len(groups) <= most:
         return np.arange(len(groups))
     names, sizes = np.unique(groups, return_counts=True)
-    count = min(len(names), max(GROUPS_OF_CHOICE, int(ROWS_OF_CHOICE / sizes.mean())))
+    count = min(len(names), max(GROUPS_OF_CHOICE, int(most / sizes.mean())))
     places = np.linspace(0, len(names) - 1, count).astype(np.int64)
-    rng, chosen, left = np.random.default_rng(0), [], ROWS_OF_CHOICE
+    rng, chosen, left = np.random.default_rng(0), [], most
     # Small groups first: what they do not use belongs to the others.
     for number, place in enumerate(places[np.argsort(sizes[places], kind="stable")]):
         rows = np.flatnonzero(groups == names[place])

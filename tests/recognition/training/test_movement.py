@@ -1,12 +1,15 @@
 """The classifier of descriptors in a run: fitted from few clips, stored, resumed, exported, joined with the network."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
 
+from pipeline.train.settings import resumed_train_settings
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition import runs
@@ -15,12 +18,18 @@ from recognition.confidence.feature_distance import fit_feature_distance, left_o
 from recognition.data.clip_transforms import ClipTransforms
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
-from recognition.data.descriptors.kernel_ridge import kernel_of, squared_distances, standardised
+from recognition.data.descriptors.kernel_ridge import kernel_of, left_out_likelihood, squared_distances, standardised
 from recognition.data.descriptors.movement import describe_clip
 from recognition.inference.scores import scores_of
 from recognition.settings import RunSettings
 from recognition.training.held_out_measures import FEWEST_CLIPS
-from recognition.training.movement import fit_movement, left_out_clips, note_on_groups, without_held_out_clips
+from recognition.training.movement import (
+    fit_movement,
+    left_out_clips,
+    note_on_groups,
+    with_mirroring,
+    without_held_out_clips,
+)
 from recognition.training.preparation import prepare
 from recognition.training.run import train
 from test_support.clips.made_motions import write_motions
@@ -86,6 +95,71 @@ def test_confidence_is_fitted_on_training_clips_that_the_classifier_left_out(run
     assert found.spreads == pytest.approx(expected.spreads, rel=1e-3)
     assert found.distance is not None and expected.distance is not None
     np.testing.assert_allclose(found.distance(descriptors), expected.distance(descriptors), rtol=1e-3, atol=1e-3)
+
+
+def test_clips_are_mirrored_unless_left_and_right_are_told_apart(tmp_path: Path) -> None:
+    # The left arm and the right one are classes: a mirror image shows the other class.
+    told_apart = with_mirroring(prepare(settings_for(tmp_path, flip="auto")))
+    assert told_apart.settings.data.flip == 0
+    # Now they are one class, which some people do with the left arm and others with the right one.
+    either = prepare(settings_for(tmp_path, flip="auto"))
+    numbers = np.char.replace(np.array(either.clips.names), "clip", "").astype("U3").astype(int)
+    side = (numbers // 3) % 2
+    arm = either.clips.labels < 2
+    keep = ~arm | (either.clips.labels == side)
+    either.clips.labels[arm] = 0
+    either = replace(either, training=either.training[keep[either.training]])
+    assert with_mirroring(either).settings.data.flip == 0.5
+    # An explicit probability stays.
+    explicit = prepare(settings_for(tmp_path, flip=0.3))
+    assert with_mirroring(explicit) is explicit
+
+
+def test_a_resumed_run_mirrors_as_it_began(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, flip="auto")
+    folder = train(settings, stop_after=1)
+    resumed = resumed_train_settings(folder, [], {})
+    assert resumed.data.flip == 0
+    # With the settings of the run, and with those that it was begun with.
+    for again in (resumed, settings):
+        train(again, resume=folder)
+        finished = runs.load_run(folder)
+        movement = finished.recognizer.movement
+        assert finished.epoch == 2 and finished.settings.data.flip == 0 and movement is not None
+        assert len(movement.centres) == len(fit_movement(prepare(resumed)).centres)
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_mirror_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It stored "auto", which meant mirror images.
+    settings = settings_for(tmp_path, flip="auto")
+    with monkeypatch.context() as earlier:
+        earlier.setattr("recognition.training.run.with_mirroring", lambda prepared: prepared)
+        folder = train(settings, stop_after=1)
+    resumed = resumed_train_settings(folder, [], {})
+    assert resumed.data.flip == "auto"
+    train(resumed, resume=folder)
+    finished = runs.load_run(folder)
+    movement = finished.recognizer.movement
+    assert finished.epoch == 2 and movement is not None
+    views = 1 + 1 + 6
+    assert len(movement.centres) == views * len(prepare(settings).training)
+
+
+def test_mirroring_is_decided_for_the_same_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = prepare(settings_for(tmp_path, flip="auto", clips=96))
+    monkeypatch.setattr("recognition.training.movement.ROWS_OF_CHOICE", 60)
+    asked: list[tuple[int, int]] = []
+
+    def likelihood(rows: np.ndarray, *given: Any, judged: np.ndarray, **named: Any) -> float:
+        asked.append((len(rows), int(judged.sum())))
+        return left_out_likelihood(rows, *given, judged=judged, **named)
+
+    monkeypatch.setattr("recognition.training.movement.left_out_likelihood", likelihood)
+    with_mirroring(prepared)
+    (without, judged), (both, also_judged) = asked
+    assert judged == also_judged == without and both == 2 * without <= 60
 
 
 def test_an_action_per_person_gives_useful_probabilities_and_a_note(tmp_path: Path) -> None:

@@ -102,9 +102,15 @@ export class PoseCache {
     return before ? shownAt(before, time) : null;
   }
 
-  /** Return the times of all loaded frames around a time, for stepping. @param {number} time @returns {number[]} */
+  /**
+   * Return the times of all loaded frames around a time; none if those at this time are not loaded.
+   *
+   * @param {number} time
+   * @returns {number[]}
+   */
   timesAround(time) {
     const index = this._indexOf(time);
+    if (!this._pieces.get(index)) return [];
     const around = [index - 1, index, index + 1].filter((near) => near >= 0 && near <= this._last);
     return around.flatMap((near) => [...(this._pieces.get(near)?.frameTimes ?? [])]);
   }

@@ -7,7 +7,7 @@ from scipy.special import softmax
 
 from recognition.data.descriptors import kernel_ridge
 from recognition.data.descriptors.classifier import MovementClassifier
-from recognition.data.descriptors.kernel_ridge import Kernel, KernelRidge, fit, sharpness_of
+from recognition.data.descriptors.kernel_ridge import Kernel, KernelRidge, fit, left_out_likelihood, sharpness_of
 
 CLASSES, SIZE = 3, 6
 SHARES = [(4, (2.0,)), (2, (1.0,))]
@@ -38,6 +38,19 @@ def test_left_out_predictions_equal_fits_without_the_group() -> None:
         kernel = (np.exp(-0.3 * decay) + np.exp(-decay) + np.exp(-3 * decay)) / 3
         solved = np.linalg.solve(kernel[rest] + found.penalty * np.eye(len(rest)), targets[rest])
         np.testing.assert_allclose(found.left_out[own], found.sharpness * kernel[own] @ solved, atol=1e-7)
+
+
+def test_the_likelihood_is_that_of_the_judged_left_out_rows() -> None:
+    descriptors, labels, groups = clouds()
+    # Some labels are wrong, so that the likelihood is far from that of certainty.
+    labels = np.where(np.arange(len(labels)) % 7 == 0, (labels + 1) % CLASSES, labels)
+    for judged in (None, np.arange(len(labels)) % 3 == 0):
+        found = fit(descriptors, labels, groups, classes=CLASSES, shares=SHARES, judged=judged)
+        logits = found.left_out - np.logaddexp.reduce(found.left_out, axis=1, keepdims=True)
+        expected = logits[np.arange(len(labels)), labels][... if judged is None else judged].sum()
+        total = left_out_likelihood(descriptors, labels, groups, classes=CLASSES, shares=SHARES, judged=judged)
+        assert expected < -1
+        np.testing.assert_allclose(total, expected, rtol=1e-9)
 
 
 def test_classes_that_differ_are_told_apart_and_the_likelihood_is_honest() -> None:
