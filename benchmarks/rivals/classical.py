@@ -1,6 +1,7 @@
 """Classical rivals on hand-crafted features: a support vector machine, extremely randomised trees, and chance.
 
-Each training clip is used whole and in parts, each of them also mirrored. With copies, there are also as many random
+Each training clip is used whole and in parts, each of them also mirrored, except by methods without mirror images,
+which do not mirror test clips either. With copies, there are also as many random
 variations of each clip as our classifier of descriptors would use: noise, lost joints, swaps of left and right, other
 speeds. Probabilities of a clip are the mean of those of the clip and of its mirror image, so that mirroring a clip does
 not change them.
@@ -101,16 +102,23 @@ class FittedClassifier(Fitted):
         scores: From features (N, F) to probabilities (N, K).
         features: Cache of features.
         saved: Seconds that the cache saved in the training.
+        sides: For each view of a clip whose probabilities are averaged, whether it is mirrored.
     """
 
-    def __init__(self, scores: Callable[[np.ndarray], np.ndarray], features: Features, saved: float) -> None:
+    def __init__(
+        self,
+        scores: Callable[[np.ndarray], np.ndarray],
+        features: Features,
+        saved: float,
+        sides: Sequence[bool],
+    ) -> None:
         self.facts, self.saved = {}, saved
-        self._scores, self._features = scores, features
+        self._scores, self._features, self._sides = scores, features, sides
 
     def probabilities(self, clips: Sequence[Annotation]) -> np.ndarray:
-        rows = [self._features(clip, mirrored=mirrored) for mirrored in (False, True) for clip in clips]
+        rows = [self._features(clip, mirrored=mirrored) for mirrored in self._sides for clip in clips]
         scores = self._scores(np.stack(rows))
-        return (scores[: len(clips)] + scores[len(clips) :]) / 2
+        return scores.reshape(len(self._sides), len(clips), -1).mean(axis=0)
 
 
 class Classical(Method):
@@ -120,24 +128,29 @@ class Classical(Method):
         build: Returns the pipeline for a seed.
         features: Cache of features, which several methods may share.
         copies: Whether to train on random copies of the clips as well, as many as our classifier would use.
+        mirrored: Whether to use mirror images as well.
     """
 
-    def __init__(self, build: Callable[[int], "Pipeline"], features: Features, *, copies: bool = False) -> None:
+    def __init__(
+        self, build: Callable[[int], "Pipeline"], features: Features, *, copies: bool = False, mirrored: bool = True
+    ) -> None:
         # Here, so that the time of a training does not contain the import.
         import sklearn.ensemble
         import sklearn.svm  # noqa: F401
 
         self._build, self._features, self._copies = build, features, copies
+        self._sides = (False, True) if mirrored else (False,)
 
     def fit(self, clips: Sequence[Annotation], labels: np.ndarray, names: Sequence[str], seed: int) -> Fitted:
         rows: list[np.ndarray] = []
         self._features.saved = 0.0
-        copies = copies_for(len(clips), mirrored=True) if self._copies else 0
+        copies = copies_for(len(clips), mirrored=len(self._sides) > 1) if self._copies else 0
         for clip in clips:
-            views = [(part, mirrored) for part in parts_of(clip) for mirrored in (False, True)]
+            views = [(part, mirrored) for part in parts_of(clip) for mirrored in self._sides]
             rows += [self._features(clip, mirrored=mirrored, part=part) for part, mirrored in views]
             # As in our classifier, every other copy is one of the mirror image.
-            rows += [self._features(clip, mirrored=number % 2 == 1, copy=(seed, number)) for number in range(copies)]
+            of_copies = [(number, self._sides[number % len(self._sides)]) for number in range(copies)]
+            rows += [self._features(clip, mirrored=mirrored, copy=(seed, number)) for number, mirrored in of_copies]
         pipeline = self._build(seed).fit(np.stack(rows), np.repeat(labels, len(rows) // len(clips)))
         classes = pipeline.classes_
 
@@ -147,7 +160,7 @@ class Classical(Method):
             result[:, classes] = _probabilities(pipeline, values)
             return result
 
-        return FittedClassifier(scores, self._features, self._features.saved)
+        return FittedClassifier(scores, self._features, self._features.saved, self._sides)
 
 
 def _probabilities(pipeline: "Pipeline", values: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from recognition.data.clip_transforms import ClipTransforms
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.descriptors.kernel_ridge import KernelRidge
 from recognition.settings import DataSettings
-from recognition.training.movement import fit_movement, left_out_clips
+from recognition.training.movement import fit_movement, left_out_clips, with_mirroring
 from recognition.training.preparation import prepare
 
 
@@ -60,13 +60,20 @@ def described(clips: ClipSet, settings: DataSettings) -> np.ndarray:
 
 
 class Descriptors(Method):
-    """The classifier of movement descriptors of `skelpipe train`, without the network."""
+    """The classifier of movement descriptors of `skelpipe train`, without the network.
+
+    Args:
+        words: Settings, as on the command line.
+    """
+
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        self._words = words
 
     def fit(self, clips: Sequence[Annotation], labels: np.ndarray, names: Sequence[str], seed: int) -> Fitted:
         with tempfile.TemporaryDirectory(prefix="real_sets_") as folder:
             file = write_file(Path(folder) / "train.pkl", clips, labels, names, TRAIN)
             options = {"data.file": str(file), "data.holdout": 0.0, "training.seed": seed}
-            prepared = prepare(train_settings(["custom"], options))
+            prepared = with_mirroring(prepare(train_settings(["custom", *self._words], options)))
         ridge = fit_movement(prepared)
         apart = left_out_clips(ridge, prepared)
         confidence = Confidence()

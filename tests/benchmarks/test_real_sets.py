@@ -223,12 +223,16 @@ def test_resampling_fills_short_gaps_only() -> None:
     assert np.isnan(at_rate(gap, time, 12.5)).any()
 
 
-def test_mirroring_a_clip_changes_no_probability(weizmann: Path) -> None:
+def test_mirroring_a_clip_changes_no_probability_unless_a_method_does_without(weizmann: Path) -> None:
     data = read_set("weizmann", weizmann)
-    fitted = Classical(svm, Features()).fit(data.clips, data.labels, data.label_names, 0)
     clip = clip_of("raise", 99)
     mirrored = {**clip, "keypoint": (640, 0) + (-1, 1) * clip["keypoint"][:, :, COCO17.flip_indices]}
-    np.testing.assert_allclose(fitted.probabilities([mirrored]), fitted.probabilities([clip]), atol=1e-9)
+    for mirrors in (True, False):
+        method = Classical(svm, Features(), copies=True, mirrored=mirrors)
+        fitted = method.fit(data.clips, data.labels, data.label_names, 0)
+        found, expected = fitted.probabilities([mirrored]), fitted.probabilities([clip])
+        assert found.shape == expected.shape == (1, len(data.label_names))
+        assert np.allclose(found, expected, atol=1e-9) == mirrors
 
 
 def test_svm_learns_from_three_people_and_knows_absent_classes(weizmann: Path) -> None:

@@ -62,6 +62,7 @@ def drop(page: Any, *paths: Path) -> None:
             page.evaluate("""() => {
                 const cover = document.body.appendChild(document.createElement("div"));
                 Object.assign(cover.style, {position: "fixed", inset: 0});
+                document.addEventListener("drop", () => cover.remove(), {once: true});
             }""")
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 700, "y": 400, "data": data})
 
