@@ -1,10 +1,9 @@
 """Classical rivals on hand-crafted features: a support vector machine, extremely randomised trees, and chance.
 
 Each training clip is used whole and in parts, each of them also mirrored, except by methods without mirror images,
-which do not mirror test clips either. With copies, there are also as many random
-variations of each clip as our classifier of descriptors would use: noise, lost joints, swaps of left and right, other
-speeds. Probabilities of a clip are the mean of those of the clip and of its mirror image, so that mirroring a clip does
-not change them.
+which do not mirror test clips either. With copies, there are also as many random variations of each clip as our
+classifier of descriptors would use: noise, lost joints, swaps of left and right, other speeds. Probabilities of a clip
+are the mean of those of the clip and of its mirror image, so that mirroring a clip does not change them.
 """
 
 import zlib
