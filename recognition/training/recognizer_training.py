@@ -89,7 +89,7 @@ class RecognizerTraining(RunTrainable):
             of_init = f", and {kept} of {init}" if kept else ""
             sentences.append(f"classifier of descriptors: fitted to {len(fitted.centres) - kept} descriptors{of_init}")
             if self.prepared.settings.data.flip == 0:
-                sentences.append("clips are not mirrored (data.flip=0), so left and right are told apart")
+                sentences.append("clips are not mirrored (data.flip=0), so left and right count as different")
             if (note := note_on_groups(self.prepared)) is not None:
                 sentences.append(note)
         return "; ".join(sentences) or None

@@ -92,17 +92,22 @@ def fit(
         judged: bool (R,), rows whose left-out likelihood decides, such as the clips without their copies; None: all.
             Classes that only one group has do not count, unless there are no others.
     """
-    chosen = rows_of_choice(groups)
-    mean, scale = _statistics(np.asarray(descriptors, np.float64))
-    rows = standardised(descriptors, mean, scale)
-    found = _best(rows, chosen, labels, groups, classes=classes, shares=shares, judged=judged)
-    best, weight = found.candidate, found.weight
-    rows *= weight
+    found = _best(descriptors, labels, groups, classes=classes, shares=shares, judged=judged)
+    best, rows = found.candidate, found.rows * found.weight
     coefficients = cho_solve(factors_of(rows, best.kernel, best.width, best.penalty), targets_of(labels, classes))
     left_out = np.full((len(rows), classes), np.nan)
-    left_out[chosen[found.fair]] = best.sharpness * best.scores[found.fair]
+    left_out[found.chosen[found.fair]] = best.sharpness * best.scores[found.fair]
     return KernelRidge(
-        mean, scale, weight, rows, coefficients, best.kernel, best.width, best.penalty, best.sharpness, left_out
+        found.mean,
+        found.scale,
+        found.weight,
+        rows,
+        coefficients,
+        best.kernel,
+        best.width,
+        best.penalty,
+        best.sharpness,
+        left_out,
     )
 
 
@@ -119,9 +124,7 @@ def left_out_likelihood(
 
     It says which rows are worth having, if the same ones are judged each time.
     """
-    rows = standardised(descriptors, *_statistics(np.asarray(descriptors, np.float64)))
-    chosen = rows_of_choice(groups)
-    best = _best(rows, chosen, labels, groups, classes=classes, shares=shares, judged=judged)
+    best = _best(descriptors, labels, groups, classes=classes, shares=shares, judged=judged)
     return -best.candidate.loss * int(best.decides.sum())
 
 
@@ -129,15 +132,19 @@ def left_out_likelihood(
 class _Best:
     candidate: "_Candidate"
     # (D,)
+    mean: np.ndarray
+    scale: np.ndarray
     weight: np.ndarray
+    # Standardised (R, D), and the indices (C,) of those that the choice was made with.
+    rows: np.ndarray
+    chosen: np.ndarray
     # Of the chosen rows (C,): whether another group has their class, and which of them are judged.
     fair: np.ndarray
     decides: np.ndarray
 
 
 def _best(
-    rows: np.ndarray,
-    chosen: np.ndarray,
+    descriptors: np.ndarray,
     labels: np.ndarray,
     groups: np.ndarray,
     *,
@@ -145,7 +152,9 @@ def _best(
     shares: Sequence[tuple[int, Sequence[float]]],
     judged: np.ndarray | None,
 ) -> _Best:
-    """Choose weights, kernel, width and penalty for standardised rows (R, D) by some of them, `chosen` (C,)."""
+    """Standardise descriptors, and choose weights, kernel, width and penalty by some of the rows."""
+    mean, scale = _statistics(np.asarray(descriptors, np.float64))
+    rows, chosen = standardised(descriptors, mean, scale), rows_of_choice(groups)
     fair = elsewhere(labels[chosen], groups[chosen])
     decides = np.ones(len(chosen), bool) if judged is None else judged[chosen]
     if (fair & decides).any():
@@ -157,7 +166,7 @@ def _best(
         for found in _candidates(rows[chosen] * weight, targets, labels[chosen], groups[chosen], decides)
     )
     best, weight = min(candidates, key=lambda pair: pair[0].loss)
-    return _Best(best, weight, fair, decides)
+    return _Best(best, mean, scale, weight, rows, chosen, fair, decides)
 
 
 def only(fitted: KernelRidge, kept: np.ndarray, labels: np.ndarray, *, classes: int) -> KernelRidge:
