@@ -88,6 +88,12 @@ def read_described(path: Path) -> dict[str, Any]:
     return content
 
 
+def card_of_packed(path: Path) -> str | None:
+    """Return the model card next to a file of `write_packed`, Markdown; None if there is none."""
+    card = path.with_suffix(".md")
+    return card.read_text(encoding="utf-8").strip() if is_packed(path) and card.is_file() else None
+
+
 def shipped(name: str) -> Path | None:
     """Return the file of the package's weights with a name, such as "base"; None if it has none with that name."""
     path = FOLDER / f"{name}{SUFFIX}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pose_extraction.errors import UsageError
 from recognition import hub
-from recognition.packed import EVERYDAY, is_packed, shipped
+from recognition.packed import EVERYDAY, FOLDER, is_packed, shipped
 from recognition.run_folder import LAST, saved
 
 # Folder of the run directories.
@@ -36,10 +36,14 @@ def recorded(run: str) -> str:
 
 
 def results_folder(weights: Path) -> Path:
-    """Return the folder below which results of a run are stored: its directory; for a run on a hub, one in `RUNS`."""
+    """Return the folder below which results of a run are stored.
+
+    It is the run's directory. The cache of a hub and the installed package are not the user's: for their weights, it is
+    a folder in `RUNS`.
+    """
     address = hub.address_of(weights)
     if address is None:
-        return weights.parent
+        return RUNS / weights.stem if weights.parent == FOLDER else weights.parent
     return RUNS / f"{address.repo.replace('/', '--')}-{(address.revision or '')[:8]}"
 
 

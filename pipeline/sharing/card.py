@@ -1,6 +1,6 @@
 """Model cards: Markdown with the front matter of model hubs, from the files of a run alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -18,7 +18,7 @@ _OF_EXTRACTION = ("estimator", "detector", "estimator_weights", "detector_weight
 def card_of(
     facts: RunFacts, *, license_id: str | None = None, address: str | None = None, sections: Sequence[str] = ()
 ) -> str:
-    """Return the model card of a run.
+    """Return the model card of a run; that of weights of the package starts with the card that they come with.
 
     Args:
         facts: The run.
@@ -28,21 +28,34 @@ def card_of(
     """
     used = address or facts.reference
     parts = [
-        f"# {facts.name}",
-        _summary(facts),
+        *((facts.card,) if facts.card is not None else (f"# {facts.name}", _summary(facts))),
         _usage(facts, used),
         *sections,
-        "## Training data\n\n" + _data(facts),
-        "## Network and training\n\n" + _training(facts),
-        "## Pose estimation\n\n" + _estimation(facts),
-        *accuracy_sections(facts),
-        "## Calibration\n\n" + calibration_section(facts),
-        "## Robustness\n\n" + robustness_section(facts),
+        *(_measured_since(facts) if facts.card is not None else _from_files(facts)),
         "## Licence\n\n" + _licence(license_id),
-        "## Limits\n\n" + _limits(facts),
-        "## Unsuitable uses\n\n" + _UNSUITABLE,
     ]
+    if facts.card is None:
+        parts += ["## Limits\n\n" + _limits(facts), "## Unsuitable uses\n\n" + _UNSUITABLE]
     return f"---\n{_front_matter(facts, license_id)}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _from_files(facts: RunFacts) -> Iterator[str]:
+    """Yield sections on training and accuracy; what was not measured is named, with the command that measures it."""
+    yield "## Training data\n\n" + _data(facts)
+    yield "## Network and training\n\n" + _training(facts)
+    yield "## Pose estimation\n\n" + _estimation(facts)
+    yield from accuracy_sections(facts)
+    yield "## Calibration\n\n" + calibration_section(facts)
+    yield "## Robustness\n\n" + robustness_section(facts)
+
+
+def _measured_since(facts: RunFacts) -> Iterator[str]:
+    """Yield sections on what was measured after the card that the weights came with was written."""
+    if facts.evaluations:
+        yield from accuracy_sections(facts)
+        yield "## Calibration\n\n" + calibration_section(facts)
+    if facts.robustness is not None:
+        yield "## Robustness\n\n" + robustness_section(facts)
 
 
 def _front_matter(facts: RunFacts, license_id: str | None) -> str:

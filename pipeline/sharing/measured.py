@@ -58,15 +58,21 @@ def _per_class(result: dict[str, Any]) -> str:
     return table(("action", "clips", "accuracy (95 % interval, Wilson)"), rows)
 
 
+def _fitted_confidence(fitted: dict[str, Any]) -> str:
+    """Say how the probabilities of a run come from its outputs; runs of earlier versions have no doubt."""
+    text = (
+        f"The logits are divided by a temperature of {fitted['temperature']:.3g}, fitted on {fitted['clips']} clips "
+        "that were not trained on."
+    )
+    if doubt := fitted.get("doubt"):
+        text += f" Then {doubt:.2g} of the probability is shared equally by all actions."
+    return text
+
+
 def calibration_section(facts: RunFacts) -> str:
     """Return what is known about the probabilities of a run."""
     fitted = facts.content.get("confidence") or {}
-    lines = [
-        f"Probabilities are divided by a temperature of {fitted['temperature']:.3g}, fitted on {fitted['clips']} clips "
-        "that were not trained on."
-        if fitted
-        else "Probabilities are not calibrated."
-    ]
+    lines = [_fitted_confidence(fitted) if fitted else "Probabilities are not calibrated."]
     result = next((one for one in facts.evaluations if one.get("calibration")), None)
     if result is None:
         return f"{lines[0]} The calibration error is not measured; `skelpipe evaluate` measures it."

@@ -10,7 +10,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.files import sha256_of
 from recognition import run_folder, run_names, runs
 from recognition.hub import address_of, described
-from recognition.packed import is_packed
+from recognition.packed import card_of_packed, is_packed
 from recognition.run_file import load_facts
 
 EVALUATIONS, ROBUSTNESS = "evaluation", "robustness.json"
@@ -29,6 +29,7 @@ class RunFacts:
         evaluations: Results of `skelpipe evaluate` for these weights, the newest first.
         robustness: Results of `skelpipe robustness` for these weights; None if they were not measured.
         method: Name of these weights in `robustness`.
+        card: Model card that weights of the package come with, Markdown; None for other runs.
     """
 
     name: str
@@ -39,6 +40,7 @@ class RunFacts:
     evaluations: list[dict[str, Any]]
     robustness: dict[str, Any] | None
     method: str | None
+    card: str | None = None
 
     @property
     def reference(self) -> str:
@@ -78,6 +80,7 @@ def facts_of(run: str | Path, *, robustness: Path = Path("robustness")) -> RunFa
         evaluations=list(_evaluations_of(run_names.results_folder(weights), weights, content.get("epoch"))),
         robustness=table,
         method=method,
+        card=card_of_packed(weights),
     )
 
 

@@ -19,6 +19,7 @@ from recognition.data.descriptors.kernel_ridge import (
 from recognition.data.descriptors.movement import GROUPS, describe_clip
 from recognition.data.transforms.augmentation import flip
 from recognition.training.calibrating import CrossValidated
+from recognition.training.initialising import earlier_run
 from recognition.training.preparation import Prepared
 
 # Possible shares of each group of numbers in the distance of two clips: posture and its spread, speeds, travel,
@@ -51,15 +52,23 @@ def with_mirroring(prepared: Prepared) -> Prepared:
     its person, with and without mirror images among their training clips. The answer is used for the network as well,
     whose training would take much longer to ask.
 
+    A classifier that extends an earlier one mirrors as that one did, whose rows it keeps.
+
     Args:
-        prepared: Data and settings of a run; those without a classifier of descriptors are returned as they are, and so
-            are those that extend an earlier one.
+        prepared: Data and settings of a run; those without a classifier of descriptors are returned as they are.
+
+    Raises:
+        WeightsError: The earlier run does not exist, or is damaged.
     """
     settings = prepared.settings
     data = settings.data
-    if data.flip != "auto" or data.descriptors is not True or settings.training.keep_descriptors:
+    if data.flip != "auto" or data.descriptors is not True:
         return prepared
-    flip_share = 0.0 if _mirror_images_harm(prepared) else AUTO_FLIP
+    if settings.training.keep_descriptors:
+        earlier = None if settings.init is None else earlier_run(settings.init)
+        flip_share = data.flip if earlier is None else earlier.settings.data.flip
+    else:
+        flip_share = 0.0 if _mirror_images_harm(prepared) else AUTO_FLIP
     return prepared.with_settings(settings.model_copy(update={"data": data.model_copy(update={"flip": flip_share})}))
 
 

@@ -120,30 +120,38 @@ export class Uploads extends EventTarget {
 }
 
 /**
- * Return the files of a drop, also those in folders.
+ * Return the files of a drop, also those in folders, and the names of what the browser may not read.
  *
  * @param {DataTransfer} transfer
- * @returns {Promise<File[]>}
+ * @returns {Promise<{ files: File[], unreadable: string[] }>}
  */
 export async function filesOf(transfer) {
+  /** @type {{ files: File[], unreadable: string[] }} */
+  const found = { files: [], unreadable: [] };
   // The list is empty after the first pause of this function.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => !!entry);
-  if (!entries.length) return [...transfer.files];
-  const files = [];
-  for (const entry of entries) files.push(...(await filesIn(/** @type {any} */ (entry))));
-  return files;
+  if (!entries.length) found.files.push(...transfer.files);
+  for (const entry of entries) await collect(entry, found);
+  return found;
 }
 
-/** @param {any} entry @returns {Promise<File[]>} */
-async function filesIn(entry) {
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
-  const reader = entry.createReader();
-  const files = [];
-  for (;;) {
-    // Browsers return at most a hundred entries at a time.
-    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!batch.length) return files;
-    for (const child of batch) files.push(...(await filesIn(child)));
+/** @param {any} entry @param {{ files: File[], unreadable: string[] }} found */
+async function collect(entry, found) {
+  try {
+    if (entry.isFile) {
+      found.files.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      // Browsers return at most a hundred entries at a time.
+      const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!batch.length) return;
+      for (const child of batch) await collect(child, found);
+    }
+  } catch (error) {
+    if (!(error instanceof DOMException)) throw error;
+    found.unreadable.push(entry.name);
   }
 }
 

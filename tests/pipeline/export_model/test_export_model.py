@@ -114,7 +114,7 @@ def test_card_is_that_of_the_run_with_a_section_on_the_network(exported: Path) -
     section, _, rest = after.partition("\n## ")
     reference = skelpipe("card", "everyday").stdout
     assert found and f"{before}\n## {rest}" == reference.replace("--run everyday", "--run FOLDER") != reference
-    assert card.count("skelpipe predict") == 1
+    assert card.count("--run FOLDER") == 1
     labels = json.loads((exported / "labels.json").read_text())
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:2] == "| "]
     described = {name.strip("`"): rest for name, *rest in rows}

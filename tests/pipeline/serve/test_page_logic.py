@@ -358,3 +358,22 @@ def test_an_answer_that_was_overtaken_by_an_event_changes_nothing(page: Any) -> 
         "failed",
         ["a failed", "c done", "d failed"],
     ]
+
+
+def test_what_cannot_be_read_in_a_drop_is_named_and_the_rest_is_found(page: Any) -> None:
+    # As a browser shows a folder with a file that may not be opened, and a folder that has disappeared.
+    body = """
+    const lost = (_, reject) => reject(new DOMException('no permission', 'NotReadableError'));
+    const file = (name) => ({ name, isFile: true, file: (resolve) => resolve(new File([], name)) });
+    const folder = (name, ...parts) => ({
+      name, createReader: () => ({ readEntries: (resolve) => resolve(parts.splice(0)) }),
+    });
+    const entries = [
+      folder('session', file('a.mp4'), { name: 'b.mp4', isFile: true, file: lost }, file('c.mp4')),
+      { name: 'gone', createReader: () => ({ readEntries: lost }) },
+    ];
+    const items = entries.map((entry) => ({ webkitGetAsEntry: () => entry }));
+    const { files, unreadable } = await m.filesOf({ items, files: [] });
+    return [files.map(({ name }) => name), unreadable];
+    """
+    assert run_module(page, "uploads.js", body) == [["a.mp4", "c.mp4"], ["b.mp4", "gone"]]

@@ -1,6 +1,7 @@
 """`skelpipe card`: what a model card says about a run, and what it says where nothing was measured."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,21 @@ def test_what_was_not_measured_is_named_with_the_command(own_run, tmp_path):
     assert rows_of(text, "Training data")["persons (groups)"] == ["not recorded"]
 
 
-def test_the_recognizer_of_the_package_has_a_card():
+def test_the_card_of_the_package_s_recognizer_has_its_accuracy_on_people_that_it_was_not_trained_on():
+    front, text = parts_of(skelpipe("card", "everyday", "--license", "other"))
+    assert front["license"] == "other"
+    assert "A recognizer of 24 actions" in text and "8dc3e8bc112f" in text
+    rows = rows_of(text, "Accuracy on people that it was not trained on")
+    assert rows["expected calibration error"][0] == "0.010" and rows["squat"][0] == "117 of 117"
+    assert "skelpipe predict clip.mp4 --run everyday" in text and "Not measured" not in text
+
+
+def test_the_card_of_the_package_s_recognizer_has_what_the_user_measured(own_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = pickle.loads(own_run[1].read_bytes())
+    Path("made.pkl").write_bytes(pickle.dumps(made | {"label_names": ["walk", "run", "skip"]}))
+    skelpipe("evaluate", "everyday", "--data", "made.pkl", "--no-figures", "--device", "cpu", "--backend", "torch")
+    # Not in the installed package, which may be read-only.
+    assert (tmp_path / "runs" / "everyday" / "evaluation").is_dir()
     _, text = parts_of(skelpipe("card", "everyday"))
-    assert "A recognizer of 24 actions" in text and "SHA-256 8dc3e8bc112f" in text
+    assert "## Accuracy on made, one_test" in text and "## Calibration" in text and "117 of 117" in text

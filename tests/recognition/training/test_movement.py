@@ -115,6 +115,14 @@ def test_clips_are_mirrored_unless_left_and_right_are_told_apart(tmp_path: Path)
     assert with_mirroring(explicit) is explicit
 
 
+def test_a_classifier_that_is_extended_mirrors_as_before(tmp_path: Path) -> None:
+    base = train(settings_for(tmp_path, flip="auto"))
+    settings = settings_for(tmp_path / "next", flip="auto")
+    training = settings.training.model_copy(update={"keep_descriptors": True})
+    further = settings.model_copy(update={"init": str(base), "training": training})
+    assert with_mirroring(prepare(further)).settings.data.flip == runs.load_run(base).settings.data.flip == 0
+
+
 def test_a_resumed_run_mirrors_as_it_began(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, flip="auto")
     folder = train(settings, stop_after=1)

@@ -96,7 +96,10 @@ export class DropZone {
     document.addEventListener("drop", async (event) => {
       event.preventDefault();
       show(-depth);
-      if (event.dataTransfer) this.upload(await filesOf(event.dataTransfer));
+      if (!event.dataTransfer) return;
+      const { files, unreadable } = await filesOf(event.dataTransfer);
+      if (files.length || !unreadable.length) this.upload(files);
+      if (unreadable.length) toast(problemWith(unreadable), "error");
     });
   }
 
@@ -138,6 +141,13 @@ export class DropZone {
     if (exported) this._explain.checked = false;
     setAttribute(this._explain, "disabled", exported);
   }
+}
+
+/** @param {string[]} unreadable Names of files and folders of a drop, at least one. */
+function problemWith(unreadable) {
+  const [first, ...others] = unreadable;
+  const what = others.length ? `“${first}” and ${others.length} more` : `“${first}”`;
+  return `The browser may not read ${what}. Check that they are still there and that you may open them.`;
 }
 
 /** What the main part shows while no clip is open. @param {import("../service.js").Service} service */
