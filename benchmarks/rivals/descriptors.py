@@ -31,6 +31,7 @@ class FittedDescriptors(Fitted):
 
     def __init__(self, ridge: KernelRidge, confidence: Confidence, names: Sequence[str]) -> None:
         self.facts = {"kernel": ridge.kernel, "width": ridge.width, "penalty": ridge.penalty}
+        self.facts |= {"unknown_threshold": confidence.threshold}
         self._ridge, self._confidence, self._names = ridge, confidence, names
         self._described: tuple[Sequence[Annotation], np.ndarray] | None = None
 

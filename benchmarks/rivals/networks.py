@@ -72,7 +72,7 @@ class FittedNetwork(Fitted):
     """
 
     def __init__(self, trained: Trained, folder: "tempfile.TemporaryDirectory[str]") -> None:
-        self.facts = {"epochs": trained.epoch}
+        self.facts = {"epochs": trained.epoch, "unknown_threshold": trained.confidence.threshold}
         self._trained, self._folder = trained, folder
         self._answered: Sequence[Annotation] | None = None
         self._unknown = np.zeros(0)

@@ -49,6 +49,8 @@ class Confidence:
         distance: Distance of features from those of the training clips, if the unknown score uses it.
         spreads: Spreads of entropy and distance over these clips, for the same; see `unknown_score`.
         doubt: Share of the probability, in [0, 1], that all actions get in equal parts.
+        of_descriptors: Whether the unknown score takes the logits of the classifier of descriptors, instead of the
+            joint ones. In files of earlier versions it does not.
     """
 
     temperature: float = 1.0
@@ -59,6 +61,7 @@ class Confidence:
     distance: FeatureDistance | None = None
     spreads: tuple[float, float] = (1.0, 1.0)
     doubt: float = 0.0
+    of_descriptors: bool = False
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities, float32 (N, K), for logits (N, K); computed in float64."""
@@ -72,7 +75,7 @@ class Confidence:
         """Return the unknown score of each clip, float64 (N,); larger is less known.
 
         Args:
-            logits: (N, K).
+            logits: (N, K), those that the score was fitted on, see `of_descriptors`.
             features: (N, D), descriptors or features of the network, see `Batch.described`; only for `distance`.
         """
         return self._unknown(logits, None if self.distance is None else self.distance(features))
@@ -141,6 +144,7 @@ def fit_confidence(
     *,
     distance: FeatureDistance | None = None,
     distances: np.ndarray | None = None,
+    of_descriptors: np.ndarray | None = None,
 ) -> Confidence:
     """Fit the temperature and the doubt, and derive the threshold of the unknown score.
 
@@ -159,26 +163,37 @@ def fit_confidence(
             unknown score that needs none.
         distances: (N,), distances of these clips; in a cross-validation, each from the training clips of its fold, in
             the features of the fold's network. Required with `distance`.
+        of_descriptors: (N, K), logits of the classifier of descriptors alone, which the unknown score is then computed
+            from; None for `logits`.
 
     Raises:
         ValueError: There are no clips, shapes do not match, or a number is not finite.
     """
     clips = len(labels)
     found = Confidence(fit_temperature(logits, labels), WITHOUT_DISTANCE, clips=clips, doubt=1 / (clips + 2))
+    scored = logits if of_descriptors is None else of_descriptors
+    if np.shape(scored) != np.shape(logits):
+        raise ValueError(f"of_descriptors has shape {np.shape(scored)}, but logits have {np.shape(logits)}")
+    found = replace(found, of_descriptors=of_descriptors is not None)
     if distance is not None:
         if distances is None or np.shape(distances) != (clips,) or not np.isfinite(distances).all():
             raise ValueError(f"distances must be {clips} finite numbers, one per clip")
-        spreads = spreads_of(found._scaled(logits), distances)
+        spreads = spreads_of(found._scaled(scored), distances)
         found = replace(found, kind=WITH_DISTANCE, distance=distance, spreads=spreads)
     if clips < FEWEST_FOR_THRESHOLD:
         return found
     rank = math.ceil((clips + 1) * KEPT - 1e-9)
-    threshold = float(np.sort(found._unknown(logits, distances))[rank - 1])
+    threshold = float(np.sort(found._unknown(scored, distances))[rank - 1])
     return replace(found, threshold=threshold, kept=rank / (clips + 1))
 
 
 def fit_on_finite(
-    logits: np.ndarray, labels: np.ndarray, *, distance: FeatureDistance, distances: np.ndarray
+    logits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    distance: FeatureDistance,
+    distances: np.ndarray,
+    of_descriptors: np.ndarray | None = None,
 ) -> Confidence | None:
     """Fit the confidence on the clips whose logits and distances are finite; None if there are none.
 
@@ -187,8 +202,15 @@ def fit_on_finite(
         labels: int (N,).
         distance: See `fit_confidence`.
         distances: (N,); NaN for clips that cannot be compared.
+        of_descriptors: (N, K) or None, see `fit_confidence`; not finite where `logits` are not.
     """
     usable = np.isfinite(logits).all(axis=1) & np.isfinite(distances)
     if not usable.any():
         return None
-    return fit_confidence(logits[usable], labels[usable], distance=distance, distances=distances[usable])
+    return fit_confidence(
+        logits[usable],
+        labels[usable],
+        distance=distance,
+        distances=distances[usable],
+        of_descriptors=None if of_descriptors is None else of_descriptors[usable],
+    )

@@ -18,19 +18,27 @@ class CalibratedOutput(nn.Module):
     def __init__(self, confidence: Confidence) -> None:
         super().__init__()
         self.temperature, self.doubt = confidence.temperature, confidence.doubt
+        self.of_descriptors = confidence.of_descriptors
         self.kind, self.spreads = confidence.kind, confidence.spreads
         self.distance = None if confidence.distance is None else _Distance(confidence.distance)
 
-    def forward(self, logits: torch.Tensor, described: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, logits: torch.Tensor, described: torch.Tensor, own: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return probabilities (N, K) and unknown scores (N,), float32.
 
         Args:
             logits: float32 (N, K).
+            own: float32 (N, K), logits of the classifier of descriptors alone; None without one.
             described: float32 (N, D), descriptors, NaN where unknown, or the features of the network.
         """
         scaled = logits.double() / self.temperature
         certain = scaled.softmax(dim=1)
         probabilities = (1 - self.doubt) * certain + self.doubt / certain.shape[1]
+        if self.of_descriptors:
+            assert own is not None
+            scaled = own.double() / self.temperature
+            certain = scaled.softmax(dim=1)
         return probabilities.float(), self._unknown(scaled, certain, described).float()
 
     def _unknown(self, scaled: torch.Tensor, probabilities: torch.Tensor, described: torch.Tensor) -> torch.Tensor:

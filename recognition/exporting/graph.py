@@ -110,9 +110,11 @@ class ClipsToActions(nn.Module):
         sampled = resampled(Frames(keypoint, score, count), time, self.settings, rounding=self.rounding)
         x, score = network_input(sampled.keypoint, sampled.score, size, self.settings)
         features, logits = self._network(x, score, sampled.count)
+        own = None
         if descriptor is not None and self.movement is not None:
-            logits = self.movement.joined(logits, descriptor)
-        probabilities, unknown = self.output(logits, features if descriptor is None else descriptor)
+            own = self.movement(descriptor)
+            logits = self.movement.joined_with(logits, own)
+        probabilities, unknown = self.output(logits, features if descriptor is None else descriptor, own)
         return probabilities, unknown
 
     def _network(self, x: torch.Tensor, score: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

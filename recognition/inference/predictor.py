@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from pose_extraction.engines.engine import Engine
-from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from recognition.data.batches import Batch, as_batch
 from recognition.data.clip import Clip, ClipFormat, clip_from_arrays, refuse_other_units
 from recognition.data.clip_transforms import ClipTransforms, first_persons
 from recognition.data.legacy_reader import LegacyReader
+from recognition.inference.answers import answers
 from recognition.inference.clip_networks import ClipNetwork, resolve_clip_engine, steady_network_for
 from recognition.inference.clip_predictor import Classified, best_of, frames_seen
 from recognition.inference.explanation import Explanation, explain
@@ -122,7 +123,7 @@ class Predictor:
         """
         self.prepare()
         assert self._network is not None
-        confidence = self.trained.confidence
+        movement = self._recognizer.movement
         probabilities = np.zeros((len(clips), len(self.trained.label_names)), np.float32)
         unknown = np.zeros(len(clips))
         # Group clips of similar length to keep padding small.
@@ -133,14 +134,7 @@ class Predictor:
             rows = order[first : first + self._batch_size]
             batch = self._batch_of([clips[row] for row in rows])
             features, logits = self._network(batch)
-            wrong = ~np.isfinite(logits).all(axis=1)
-            if wrong.any():
-                name = clips[rows[int(wrong.argmax())]].name
-                raise WeightsError(
-                    f"{self.trained.path}: its output for {name} is not finite; train it again, or try --precision fp32"
-                )
-            probabilities[rows] = confidence.probabilities(logits)
-            unknown[rows] = confidence.unknown(logits, batch.described(features))
+            probabilities[rows], unknown[rows] = answers(self.trained, movement, batch, features, logits)
         return Classified(probabilities, unknown)
 
     def classify_frames(self, clips: Sequence[Clip]) -> list[Classified]:
@@ -167,7 +161,8 @@ class Predictor:
         described = None
         if self.trained.settings.data.descriptors:
             described = [self._transforms.descriptor(clip.above(self.threshold)) for clip in clips]
-        return as_batch([self._network_input(clip) for clip in clips], descriptors=described)
+        names = [clip.name for clip in clips]
+        return as_batch([self._network_input(clip) for clip in clips], names=names, descriptors=described)
 
     def _network_input(self, clip: Clip) -> np.ndarray:
         """Return a clip as the network sees it, float32 (M, T, V, 3)."""

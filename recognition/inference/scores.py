@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pose_extraction.engines.engine import Engine
-from pose_extraction.errors import WeightsError
 from recognition.data.batching import ClipBatches, make_loader
 from recognition.data.dataset import SkeletonDataset
+from recognition.inference.answers import answers
 from recognition.inference.clip_networks import ClipNetwork, network_for, resolve_clip_engine
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def scores_of(
         seed=0,
         own_lengths=own_lengths,
     ).batches(0)
-    head, confidence = trained.recognizer.head.fc2, trained.confidence
+    head = trained.recognizer.head.fc2
     features = np.zeros((len(dataset), head.in_features), np.float32)
     probabilities = np.zeros((len(dataset), head.out_features), np.float32)
     unknown = np.zeros(len(dataset))
@@ -82,14 +82,9 @@ def scores_of(
     for positions, batch in zip(batches, make_loader(dataset, batches, workers="auto"), strict=True):
         rows = [position for _, position in positions]
         features[rows], logits = network(batch)
-        wrong = ~np.isfinite(logits).all(axis=1)
-        if wrong.any():
-            name = batch.names[int(wrong.argmax())]
-            raise WeightsError(
-                f"{trained.path}: its output for clip {name} is not finite; train it again, or try --precision fp32"
-            )
-        probabilities[rows] = confidence.probabilities(logits)
-        unknown[rows] = confidence.unknown(logits, batch.described(features[rows]))
+        probabilities[rows], unknown[rows] = answers(
+            trained, trained.recognizer.movement, batch, features[rows], logits
+        )
         for row, name in zip(rows, batch.names, strict=True):
             names[row] = name
         if progress is not None:

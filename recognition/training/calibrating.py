@@ -39,10 +39,18 @@ class CrossValidated:
 
 @dataclass(frozen=True)
 class _Outputs:
-    """Features (N, D), logits (N, K) and labels (N,) of clips; see `Batch.described` about the features."""
+    """Outputs for N clips.
+
+    Args:
+        features: float64 (N, D), see `Batch.described`.
+        logits: float64 (N, K), joint ones if there is a classifier of descriptors.
+        of_descriptors: float64 (N, K), those of this classifier alone; None without one.
+        labels: int (N,).
+    """
 
     features: np.ndarray
     logits: np.ndarray
+    of_descriptors: np.ndarray | None
     labels: np.ndarray
 
 
@@ -100,17 +108,26 @@ def _fitted_confidence(
     if np.isinf(known.features).any():
         return None
     distance = fit_feature_distance(known.features, known.labels)
-    logits, labels, distances = [], [], []
+    logits, labels, distances, scored = [], [], [], []
     if len(held_out):
         apart = _outputs(prepared, held_out, objective, loop)
         logits, labels, distances = [apart.logits], [apart.labels], [distance(apart.features)]
+        scored = [] if apart.of_descriptors is None else [apart.of_descriptors]
     if further is not None:
         own = _outputs(prepared, further.indices, objective, loop)
         logits.append(further.logits)
+        scored.append(further.logits)
         labels.append(own.labels)
         distances.append(left_out_distances(own.features, own.labels, further.groups))
-    of_clips, truth, far = np.concatenate(logits), np.concatenate(labels), np.concatenate(distances)
-    return fit_on_finite(of_clips, truth, distance=distance, distances=far)
+    # A network's probabilities for clips that it was trained on say nothing about others, so that the unknown score,
+    # and its threshold, cannot be based on the joint logits.
+    return fit_on_finite(
+        np.concatenate(logits),
+        np.concatenate(labels),
+        distance=distance,
+        distances=np.concatenate(distances),
+        of_descriptors=np.concatenate(scored) if scored else None,
+    )
 
 
 def keep_confidence(folder: Path, prepared: Prepared) -> None:
@@ -137,12 +154,22 @@ def _outputs(prepared: Prepared, indices: np.ndarray, objective: MaskCLR, loop: 
     # Clips of similar length in one batch, to keep padding small.
     order, size = np.argsort(dataset.lengths, kind="stable"), settings.training.batch_size
     batches = [[(0, place) for place in order[first : first + size].tolist()] for first in range(0, len(order), size)]
-    features, logits = [], []
+    features, logits, scored = [], [], []
+    movement = objective.recognizer.movement
     objective.eval()
     with torch.no_grad(), loop.module.autocast():
         for part in loop.load(batches, dataset=dataset):
-            of_batch = objective.recognizer.features(part.to(loop.fabric.device))
+            batch = part.to(loop.fabric.device)
+            of_batch = objective.recognizer.features(batch)
             features.append(part.described(of_batch[0].float().cpu().numpy()).astype(np.float64))
             logits.append(of_batch[1].double().cpu().numpy())
+            if movement is not None and batch.descriptor is not None and movement.is_fitted:
+                with torch.autocast(loop.fabric.device.type, enabled=False):
+                    scored.append(movement(batch.descriptor).double().cpu().numpy())
     back = np.argsort(order)
-    return _Outputs(np.concatenate(features)[back], np.concatenate(logits)[back], prepared.clips.labels[indices])
+    return _Outputs(
+        np.concatenate(features)[back],
+        np.concatenate(logits)[back],
+        np.concatenate(scored)[back] if scored else None,
+        prepared.clips.labels[indices],
+    )

@@ -42,11 +42,14 @@ def measure(recognizer: Recognizer, batches: Iterable[Batch], fabric: "Fabric") 
     for part in batches:
         batch = part.to(device)
         network = recognizer.of_network(batch)[1].float()
+        own = None
+        if movement is not None and batch.descriptor is not None and movement.is_fitted:
+            own = movement(batch.descriptor)
         for row, share in enumerate(shares):
             logits = network
-            if movement is not None and batch.descriptor is not None and movement.is_fitted:
+            if movement is not None and own is not None:
                 movement.set_network_share(share)
-                logits = movement.joined(network, batch.descriptor)
+                logits = movement.joined_with(network, own)
             loss[row] += nn.functional.cross_entropy(logits, batch.label, reduction="sum")
             pairs = batch.label * classes + logits.argmax(1)
             confusion[row] += torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)

@@ -96,12 +96,21 @@ class MovementClassifier(nn.Module):
         return self._kept[2], self._kept[3]
 
     def joined(self, logits: torch.Tensor, descriptor: torch.Tensor) -> torch.Tensor:
-        """Return the logarithm of the mean of the network's and the classifier's probabilities, weighted; (N, K)."""
+        """Return the logarithm of the mean of the network's and the classifier's probabilities, weighted; (N, K).
+
+        Args:
+            logits: (N, K) of the network.
+            descriptor: (N, D), see `forward`.
+        """
         # Not in the precision of the network: distances and coefficients need all digits.
         with torch.autocast(logits.device.type, enabled=False):
-            share = self.numbers[3]
-            own = self(descriptor).softmax(dim=1)
-            return (share * logits.float().softmax(dim=1) + (1 - share) * own).clamp_min(1e-9).log()
+            return self.joined_with(logits, self(descriptor))
+
+    def joined_with(self, logits: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        """Return the same as `joined`, from the classifier's own logits (N, K)."""
+        share = self.numbers[3]
+        both = share * logits.float().softmax(dim=1) + (1 - share) * own.softmax(dim=1)
+        return both.clamp_min(1e-9).log()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any, **options: Any) -> None:
         for name in self.names:

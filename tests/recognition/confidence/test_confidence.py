@@ -199,6 +199,22 @@ def test_combined_score_counts_entropy_and_distance_by_their_spreads() -> None:
         fit_confidence(logits, labels, distance=distance)
 
 
+def test_the_unknown_score_can_come_from_other_logits_than_the_probabilities() -> None:
+    (joint, labels), (own, _) = made_clips(40), made_clips(40, seed=1)
+    found = fit_confidence(joint, labels, of_descriptors=own)
+    assert found.of_descriptors and found.temperature == fit_confidence(joint, labels).temperature
+    rank = math.ceil(41 * KEPT - 1e-9)
+    expected = sorted(plain_scores([value / found.temperature for value in row])["entropy"] for row in own.tolist())
+    assert found.threshold == pytest.approx(expected[rank - 1], rel=1e-12)
+    stored = confidence_from(found.plain())
+    assert stored.of_descriptors
+    # Files of earlier versions do not say so: theirs came from the joint logits.
+    earlier = {name: value for name, value in found.plain().items() if name != "of_descriptors"}
+    assert not confidence_from(earlier).of_descriptors
+    with pytest.raises(ValueError, match=r"of_descriptors has shape \(39, 4\), but logits have \(40, 4\)"):
+        fit_confidence(joint, labels, of_descriptors=own[:39])
+
+
 def test_certain_held_out_clips_do_not_make_the_slightest_doubt_decide() -> None:
     features, labels = made_features(60)
     distance = fit_feature_distance(features, labels)

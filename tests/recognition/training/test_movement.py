@@ -13,7 +13,7 @@ from pipeline.train.settings import resumed_train_settings
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition import runs
-from recognition.confidence.confidence import fit_confidence
+from recognition.confidence.confidence import KEPT, fit_confidence
 from recognition.confidence.feature_distance import fit_feature_distance, left_out_distances
 from recognition.data.clip_transforms import ClipTransforms
 from recognition.data.clips import open_clips
@@ -87,14 +87,30 @@ def test_confidence_is_fitted_on_training_clips_that_the_classifier_left_out(run
     descriptors = np.stack([clips[place].descriptor for place in range(len(clips))])
     labels = prepared.clips.labels[apart.indices]
     far = left_out_distances(descriptors, labels, apart.groups)
-    expected = fit_confidence(apart.logits, labels, distance=fit_feature_distance(descriptors, labels), distances=far)
+    distance = fit_feature_distance(descriptors, labels)
+    expected = fit_confidence(apart.logits, labels, distance=distance, distances=far, of_descriptors=apart.logits)
     found = trained.confidence
+    assert found.of_descriptors
     assert found.clips == len(prepared.training) + len(prepared.held_out) == 18
     assert (found.kind, found.threshold) == ("combined", None)
     assert found.temperature == pytest.approx(expected.temperature, rel=1e-3)
     assert found.spreads == pytest.approx(expected.spreads, rel=1e-3)
     assert found.distance is not None and expected.distance is not None
     np.testing.assert_allclose(found.distance(descriptors), expected.distance(descriptors), rtol=1e-3, atol=1e-3)
+
+
+def test_a_network_that_has_learned_little_makes_no_known_clip_unknown(tmp_path: Path) -> None:
+    # After two epochs, its tenth of the joint probability is nearly the same for all actions.
+    trained = runs.load_run(train(settings_for(tmp_path, clips=36)))
+    clips = open_clips(Path(trained.settings.data.file), trained.settings.data)
+    training = SkeletonDataset(clips, clips.splits["train"], trained.settings.data, train=False)
+    scores = scores_of(trained, training, Engine("cpu", "torch", "fp32"))
+    confidence, movement = trained.confidence, trained.recognizer.movement
+    assert confidence.threshold is not None and movement is not None
+    assert (scores.unknown <= confidence.threshold).mean() >= KEPT
+    descriptors = np.stack([training[place].descriptor for place in range(len(training))])
+    own = movement(torch.from_numpy(descriptors)).numpy()
+    np.testing.assert_allclose(scores.unknown, confidence.unknown(own, descriptors), rtol=1e-6)
 
 
 def test_clips_are_mirrored_unless_left_and_right_are_told_apart(tmp_path: Path) -> None:
