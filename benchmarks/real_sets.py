@@ -14,12 +14,13 @@ detects what it does not know. Each result is appended to the file at once; the 
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.cells.damage import CONDITIONS, OTHER
 from benchmarks.cells.data_sets import DataSet, read_set
 from benchmarks.cells.measuring import Plan, measure
-from benchmarks.cells.results import Key, Result, read, read_existing
+from benchmarks.cells.results import Key, Result, read, read_existing, with_instead
 from benchmarks.cells.tables import report
 from benchmarks.rivals.networks import Budget
 from benchmarks.rivals.table import ABLATIONS, OURS, TITLES, methods
@@ -32,13 +33,13 @@ def count_of(text: str) -> int | None:
     return None if text == "all" else int(text)
 
 
-def results_of(files: list[Path], names: list[str]) -> dict[Key, Result]:
-    """Return the results of some methods.
+def results_of(files: list[Path], names: list[str], instead: Sequence[str] = ()) -> dict[Key, Result]:
+    """Return the results of some methods, some of them taking the place of others; see `with_instead`.
 
     Raises:
-        UsageError: A file does not exist or has no results, or none has results of these methods.
+        UsageError: A file does not exist or has no results, none has results of these methods, or `instead` is invalid.
     """
-    found = read_existing(files)
+    found = with_instead(read_existing(files), instead)
     chosen = {key: result for key, result in found.items() if key.method in names}
     if not chosen:
         measured = ", ".join(sorted({key.method for key in found}))
@@ -89,6 +90,13 @@ def parsed() -> argparse.Namespace:
     )
     tables.add_argument("--methods", nargs="+", default=list(TITLES), choices=TITLES)
     tables.add_argument("--ours", default=OURS, choices=TITLES, help="compared with the others (default: %(default)s)")
+    tables.add_argument(
+        "--instead",
+        nargs="+",
+        default=[],
+        metavar="DATA:METHOD=OTHER",
+        help="on this data set, show the results of another method as those of this one",
+    )
     return parser.parse_args()
 
 
@@ -98,7 +106,7 @@ def main() -> None:
     try:
         if arguments.command == "tables":
             names = {data.title: data.label_names for data in sets_of(arguments.data)}
-            results = results_of(arguments.results, arguments.methods)
+            results = results_of(arguments.results, arguments.methods, arguments.instead)
             print(report(results, {name: TITLES[name] for name in arguments.methods}, arguments.ours, names), end="")
             return
         conditions = [Condition(CLEAN), *(CONDITIONS if arguments.robustness else ())]

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,32 @@ def read_existing(paths: Sequence[Path]) -> dict[Key, Result]:
         if not own:
             raise UsageError(f"{path}: has no results; `real_sets.py measure --out {path}` adds some")
         found |= own
+    return found
+
+
+def with_instead(results: Mapping[Key, Result], words: Sequence[str]) -> dict[Key, Result]:
+    """Let methods take the place of others on single data sets, in which these would be at a disadvantage.
+
+    Args:
+        results: The results.
+        words: DATA:METHOD=OTHER each: on the data set DATA, the results of OTHER are those of METHOD.
+
+    Raises:
+        UsageError: A word is not of this form, or the data set has no results of OTHER.
+    """
+    found = dict(results)
+    for word in words:
+        data, _, names = word.partition(":")
+        method, _, other = names.partition("=")
+        if not (data and method and other):
+            raise UsageError(f"--instead {word}: write DATA:METHOD=OTHER, such as motions5:svm=svm_unmirrored")
+        own = {key: result for key, result in results.items() if (key.data, key.method) == (data, other)}
+        if not own:
+            raise UsageError(f"--instead {word}: there are no results of {other} on {data}")
+        found = {key: result for key, result in found.items() if key.data != data or key.method not in (method, other)}
+        for key, result in own.items():
+            named = replace(key, method=method)
+            found[named] = replace(result, key=named)
     return found
 
 

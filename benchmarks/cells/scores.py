@@ -162,6 +162,23 @@ def calibration(results: Mapping[Key, Result]) -> dict[Where, dict[str, tuple[fl
     return dict(found)
 
 
+def called_unknown(results: Mapping[Key, Result]) -> dict[Where, dict[str, tuple[int, int]]]:
+    """Return how many undamaged clips of known actions each method calls unknown with the threshold it chose, of all.
+
+    Clips of all folds and seeds are counted; those that show no person are not.
+    """
+    found: dict[Where, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for key, result in results.items():
+        threshold = result.facts.get("unknown_threshold")
+        if key.left_out is not None or key.condition != "clean" or threshold is None:
+            continue
+        where = (key.data, key.count, key.condition)
+        unknown, clips = found[where].get(key.method, (0, 0))
+        scores = result.unknown[~np.isnan(result.unknown)]
+        found[where][key.method] = unknown + int((scores > threshold).sum()), clips + len(scores)
+    return dict(found)
+
+
 def unseen_class(result: Result, names: Mapping[str, Sequence[str]]) -> int | None:
     """Return the number of the class that was left out; None if none was, or if neither result nor names tell it."""
     left_out, known = result.key.left_out, names.get(result.key.data, ())

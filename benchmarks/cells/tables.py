@@ -11,6 +11,7 @@ from benchmarks.cells.scores import (
     best_of,
     blocks,
     calibration,
+    called_unknown,
     lead,
     mean_ranks,
     unknown_detection,
@@ -45,6 +46,11 @@ def report(
         for where, row in calibration(results).items()
     }
     parts += [_text_table(errors, shown, "expected calibration error (with exact probabilities)")]
+    rejected = {
+        where: {name: f"{100 * unknown / clips:.1f} ({unknown} of {clips})" for name, (unknown, clips) in row.items()}
+        for where, row in called_unknown(results).items()
+    }
+    parts += [_text_table(rejected, shown, "clips of known actions called unknown, per cent")]
     unknown: dict[Where, dict[str, str]] = {
         (data, None, CLEAN): {name: f"{area:.3f}" for name, area in row.items()}
         for data, row in unknown_detection(results, names).items()

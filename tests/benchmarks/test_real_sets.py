@@ -13,12 +13,13 @@ import pytest
 from benchmarks.cells.damage import CONDITIONS, damaged
 from benchmarks.cells.data_sets import DataSet, draw, is_smaller, leave_one_out, read_set
 from benchmarks.cells.measuring import Plan, cells_of, measure
-from benchmarks.cells.results import UNANSWERED, Key, Result, append, read
+from benchmarks.cells.results import UNANSWERED, Key, Result, append, read, with_instead
 from benchmarks.cells.scores import (
     Block,
     best_of,
     blocks,
     calibration,
+    called_unknown,
     lead,
     mean_ranks,
     shared_seeds,
@@ -628,6 +629,36 @@ def test_report_shows_the_lead_over_the_best_rival(tmp_path: Path) -> None:
     assert "| weizmann | all | 100.0 ± 0.0 | 75.0 ± 0.0 | 0.0 ± 0.0 | +25.0 (" in text and "), SVM |" in text
     assert "| mean rank | 1 rows | 1.00 | 2.00 | 3.00 |  |" in text
     assert "| weizmann | 12 | 2.0 / 3.0 / 300 | 2.0 / 3.0 / 300 | 2.0 / 3.0 / 300 |" in text
+
+
+def test_a_method_can_take_the_place_of_another_on_one_set() -> None:
+    answered = {"svm": [True, False], "svm_unmirrored": [True, True], "trees": [True, False]}
+    results = dict(made(name, 0, "a", right) for name, right in answered.items())
+    other = [(replace(key, data="yoga"), replace(one, key=replace(key, data="yoga"))) for key, one in results.items()]
+    found = with_instead(results | dict(other), ["weizmann:svm=svm_unmirrored"])
+    accuracy = {(key.data, key.method): one.right.mean() for key, one in found.items()}
+    assert accuracy == {
+        ("weizmann", "svm"): 1.0,
+        ("weizmann", "trees"): 0.5,
+        ("yoga", "svm"): 0.5,
+        ("yoga", "svm_unmirrored"): 1.0,
+        ("yoga", "trees"): 0.5,
+    }
+    with pytest.raises(UsageError, match="there are no results of maskclr on weizmann"):
+        with_instead(results, ["weizmann:svm=maskclr"])
+    for word in ("weizmann", "weizmann:svm", "svm=trees"):
+        with pytest.raises(UsageError, match=f"--instead {word}: write DATA:METHOD=OTHER"):
+            with_instead(results, [word])
+
+
+def test_known_clips_above_the_threshold_are_counted_over_folds_and_seeds() -> None:
+    results = {}
+    for seed, fold, unknown in ((0, "a", [0.1, 0.9]), (0, "b", [0.2, np.nan]), (1, "a", [0.9, 0.8])):
+        key, result = made("svm", seed, fold, [True, True])
+        results[key] = replace(result, unknown=np.array(unknown), facts={"unknown_threshold": 0.5})
+    results |= dict([made("trees", 0, "a", [True, True])])
+    assert called_unknown(results) == {("weizmann", None, "clean"): {"svm": (3, 5)}}
+    assert "| weizmann | all | 60.0 (3 of 5) |  |" in report(results, TITLES, "default", {})
 
 
 def test_networks_share_a_budget() -> None:
