@@ -17,7 +17,7 @@ from recognition.training.run import train
 from synthetic.base.words import command_of, pair_of
 from synthetic.everyday.merging import Part, merged
 from synthetic.everyday.shipping import ship
-from synthetic.everyday.testing import results_on_unseen_people
+from synthetic.everyday.testing import answers_to_other_actions, results_on_unseen_people
 
 CLIPS_NAME, RUN_NAME = "clips.pkl", "run"
 
@@ -32,6 +32,9 @@ def main() -> None:
         "--data", action="append", required=True, metavar="NAME=FILE", help="skeleton file of a data set"
     )
     parser.add_argument("--call", action="append", default=[], metavar="OLD=NEW", help="new name of a class")
+    parser.add_argument(
+        "--unknown", action="append", default=[], metavar="NAME=FILE", help="skeleton file of other actions, for a test"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/everyday"), help="working folder (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     parser.add_argument(
@@ -47,7 +50,10 @@ def main() -> None:
 
 
 def _make(arguments: argparse.Namespace) -> Path:
-    parts = [Part(name, Path(file)) for name, file in (pair_of("--data", word) for word in arguments.data)]
+    parts, unknown = (
+        [Part(name, Path(file)) for name, file in (pair_of(option, word) for word in words)]
+        for option, words in (("--data", arguments.data), ("--unknown", arguments.unknown))
+    )
     clips = arguments.out / CLIPS_NAME
     clips.parent.mkdir(parents=True, exist_ok=True)
     write_pickle(clips, merged(parts, dict(pair_of("--call", word) for word in arguments.call)))
@@ -56,9 +62,10 @@ def _make(arguments: argparse.Namespace) -> Path:
     results, certainties = results_on_unseen_people(run, clips, parts)
     if arguments.ship is None:
         return run
+    others = answers_to_other_actions(run, unknown)
     command = command_of("synthetic.everyday", sys.argv[1:])
     path = FOLDER / f"{arguments.ship}{SUFFIX}"
-    return ship(run, path, parts, results, certainties, command, estimator=arguments.estimator)
+    return ship(run, path, parts, results, certainties, others, command, estimator=arguments.estimator)
 
 
 if __name__ == "__main__":

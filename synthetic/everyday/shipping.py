@@ -11,7 +11,7 @@ from recognition.data.descriptors.extending import with_half_centres
 from recognition.run_file import portable
 from synthetic.base.shipping import RECOGNIZER, pack
 from synthetic.everyday.merging import Part
-from synthetic.everyday.testing import Certainty, Result
+from synthetic.everyday.testing import Certainty, OtherActions, Result
 
 
 def ship(
@@ -20,6 +20,7 @@ def ship(
     parts: Sequence[Part],
     results: Sequence[Result],
     certainties: Sequence[Certainty],
+    others: Sequence[OtherActions],
     command: str,
     *,
     estimator: str,
@@ -32,6 +33,7 @@ def ship(
         parts: Skeleton files of its training clips.
         results: Accuracy on unseen people.
         certainties: Their confidence, by skeleton file.
+        others: Answers to clips of actions that it does not know.
         command: The command that made it.
         estimator: Pose estimator that predictions with it use unless another is named.
 
@@ -58,7 +60,7 @@ def ship(
     exact = [name for name in rounded if not name.endswith(".centres")]
     pack(run, path, content | described, prefix=RECOGNIZER, exact=exact)
     with atomic_write(path.with_suffix(".md")) as file:
-        file.write(card_of(path, sources, results, certainties, command).encode())
+        file.write(card_of(path, sources, results, certainties, others, command).encode())
     return path
 
 
@@ -67,9 +69,10 @@ def card_of(
     sources: Sequence[dict[str, Any]],
     results: Sequence[Result],
     certainties: Sequence[Certainty],
+    others: Sequence[OtherActions],
     command: str,
 ) -> str:
-    """Return the model card, in Markdown."""
+    """Return the model card, in Markdown; for the arguments see `ship`."""
     files = list(dict.fromkeys(result.part for result in results))
     heads = [f"{part.path.stem}" for part in files]
     cells = {(result.part, result.label_name): f"{result.correct} of {result.clips}" for result in results}
@@ -106,7 +109,7 @@ an estimator finds them, the accuracy can be lower.
 {rows}| **all** | {" | ".join(totals)} |
 | expected calibration error | {" | ".join(errors)} |
 | reported as unknown, although known | {" | ".join(unknown)} |
-
+{unknown_section(others)}
 ## Training data
 
 Training splits of these files. The skeletons are research data: check the terms of the data sets before any use other
@@ -120,3 +123,24 @@ than research.
 Crowds, interactions of several people, actions that are not in the table, falls and emergencies, people who are partly
 outside the picture for most of a clip, identifying people, and any decision about people that nobody checks.
 """
+
+
+def unknown_section(others: Sequence[OtherActions]) -> str:
+    """Return the section of the model card on clips of other actions, in Markdown; "" if none were tested."""
+    if not others:
+        return ""
+    rows = "".join(
+        f"| {one.part.path.stem} | {one.unknown} of {one.clips} | "
+        f"{', '.join(f'{name} {clips}' for name, clips in one.names.items())} |\n"
+        for one in others
+    )
+    return f"""
+## On actions that it does not know
+
+Clips of other actions, by skeleton file, and the wrong names of those that were not reported as unknown. On videos,
+close-ups and small people before surveillance cameras got wrong names, too: see "Without training" in
+`docs/predicting.md`.
+
+| skeleton file | reported as unknown | wrong names |
+|---|---|---|
+{rows}"""

@@ -1,6 +1,7 @@
-"""Accuracy and confidence of the everyday recognizer on people that it was not trained on, for each skeleton file."""
+"""Tests of the everyday recognizer: on people that it was not trained on, and on actions that it does not know."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.evaluation.calibration import calibration_of
-from recognition.inference.scores import scores_of
-from recognition.runs import load_run
+from recognition.inference.scores import Scores, scores_of
+from recognition.inference.skeleton_clips import clips_for
+from recognition.runs import Trained, load_run
 from synthetic.everyday.merging import TEST, Part
 
 
@@ -48,6 +50,44 @@ class Certainty:
     unknown: int
 
 
+@dataclass(frozen=True)
+class OtherActions:
+    """Answers to clips of actions that the recognizer does not know.
+
+    Args:
+        part: Their skeleton file.
+        clips: Number of clips.
+        names: Number of clips by the wrong name that they got, the most frequent first; the others are unknown.
+    """
+
+    part: Part
+    clips: int
+    names: Mapping[str, int]
+
+    @property
+    def unknown(self) -> int:
+        """Number of clips that are called unknown."""
+        return self.clips - sum(self.names.values())
+
+
+def answers_to_other_actions(run: Path, parts: Sequence[Part]) -> list[OtherActions]:
+    """Classify all clips of skeleton files whose actions are none of the recognizer's.
+
+    Args:
+        run: The trained run.
+        parts: The files; their labels are not used.
+    """
+    trained = load_run(run)
+    found = []
+    for part in parts:
+        clips = clips_for(trained, part.path)
+        scores = scores_of(trained, SkeletonDataset(clips, np.arange(len(clips)), trained.settings.data, train=False))
+        answers = scores.probabilities.argmax(axis=1)[~_unknown(trained, scores)]
+        names = Counter(trained.label_names[answer] for answer in answers)
+        found.append(OtherActions(part, len(clips), dict(names.most_common())))
+    return found
+
+
 def results_on_unseen_people(run: Path, file: Path, parts: Sequence[Part]) -> tuple[list[Result], list[Certainty]]:
     """Classify the test clips of all files; return the results of each class, and the certainty for each file.
 
@@ -62,9 +102,7 @@ def results_on_unseen_people(run: Path, file: Path, parts: Sequence[Part]) -> tu
     scores = scores_of(trained, data)
     correct = scores.probabilities.argmax(axis=1) == scores.labels
     number = np.array([int(name.split("/")[1]) for name in scores.names])
-    rejection = trained.confidence.rejection(None)
-    outputs = zip(scores.probabilities.max(axis=1), scores.unknown, strict=True)
-    unknown = np.array([rejection.applies_to(*one) for one in outputs])
+    unknown = _unknown(trained, scores)
     results, certainties = [], []
     for place, part in enumerate(parts):
         of_file = number == place
@@ -76,3 +114,10 @@ def results_on_unseen_people(run: Path, file: Path, parts: Sequence[Part]) -> tu
             if own.any():
                 results.append(Result(part, label_name, int(own.sum()), int(correct[own].sum())))
     return results, certainties
+
+
+def _unknown(trained: Trained, scores: Scores) -> np.ndarray:
+    """Return which clips are called unknown, bool (N,)."""
+    rejection = trained.confidence.rejection(None)
+    outputs = zip(scores.probabilities.max(axis=1), scores.unknown, strict=True)
+    return np.array([rejection.applies_to(*one) for one in outputs], bool)
