@@ -18,7 +18,7 @@ from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import Annotation, joints_of, times_of
 from pose_extraction.formats.annotations import identifier_of
 from recognition.data.descriptors.copies import varied
-from recognition.training.movement import copies_for
+from recognition.training.fitted_clips import copies_for
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

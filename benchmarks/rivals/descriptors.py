@@ -16,7 +16,8 @@ from recognition.data.clip_transforms import ClipTransforms
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.descriptors.kernel_ridge import KernelRidge
 from recognition.settings import DataSettings
-from recognition.training.movement import fit_movement, left_out_clips, with_mirroring
+from recognition.training.mirroring import with_mirroring
+from recognition.training.movement import fit_movement, left_out_clips
 from recognition.training.preparation import prepare
 
 

@@ -11,7 +11,7 @@ from recognition import run_folder
 from recognition.engine.workflow import last_checkpoint
 from recognition.settings import RunSettings
 from recognition.training.initialising import initialise
-from recognition.training.movement import with_mirroring
+from recognition.training.mirroring import with_mirroring
 from recognition.training.preparation import Prepared, prepare
 from recognition.training.resuming import check_same_run, settings_before
 from recognition.training.schedule import epochs_of

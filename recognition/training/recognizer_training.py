@@ -20,9 +20,10 @@ from recognition.optimizers import AdamW
 from recognition.recognizer import Recognizer
 from recognition.settings import RunSettings, TrainingSettings
 from recognition.training.calibrating import complete_file, keep_confidence
+from recognition.training.clip_groups import note_on_groups
 from recognition.training.held_out_measures import DEFAULT_SHARE, measure
 from recognition.training.initialising import initialise, known_movement
-from recognition.training.movement import fit_movement, left_out_clips, note_on_groups, without_held_out_clips
+from recognition.training.movement import fit_movement, left_out_clips, without_held_out_clips
 from recognition.training.preparation import Prepared
 from recognition.training.schedule import epochs_of, learning_rate_factor
 from recognition.training.sizing import recognizer_of

@@ -6,7 +6,7 @@ from typing import Any
 from recognition.engine.training_run import TrainingStopped
 from recognition.engine.workflow import Workflow
 from recognition.settings import RunSettings
-from recognition.training.movement import with_mirroring
+from recognition.training.mirroring import with_mirroring
 from recognition.training.preparation import Prepared, prepare
 from recognition.training.recognizer_training import RecognizerTraining
 from recognition.training.resuming import check_same_run, settings_before

@@ -22,14 +22,10 @@ from recognition.data.descriptors.kernel_ridge import kernel_of, left_out_likeli
 from recognition.data.descriptors.movement import describe_clip
 from recognition.inference.scores import scores_of
 from recognition.settings import RunSettings
+from recognition.training.clip_groups import note_on_groups
 from recognition.training.held_out_measures import FEWEST_CLIPS
-from recognition.training.movement import (
-    fit_movement,
-    left_out_clips,
-    note_on_groups,
-    with_mirroring,
-    without_held_out_clips,
-)
+from recognition.training.mirroring import with_mirroring
+from recognition.training.movement import fit_movement, left_out_clips, without_held_out_clips
 from recognition.training.preparation import prepare
 from recognition.training.run import train
 from test_support.clips.made_motions import write_motions
@@ -173,14 +169,14 @@ def test_a_run_of_an_earlier_version_goes_on_with_mirror_images(
 
 def test_mirroring_is_decided_for_the_same_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = prepare(settings_for(tmp_path, flip="auto", clips=96))
-    monkeypatch.setattr("recognition.training.movement.ROWS_OF_CHOICE", 60)
+    monkeypatch.setattr("recognition.training.mirroring.ROWS_OF_CHOICE", 60)
     asked: list[tuple[int, int]] = []
 
     def likelihood(rows: np.ndarray, *given: Any, judged: np.ndarray, **named: Any) -> float:
         asked.append((len(rows), int(judged.sum())))
         return left_out_likelihood(rows, *given, judged=judged, **named)
 
-    monkeypatch.setattr("recognition.training.movement.left_out_likelihood", likelihood)
+    monkeypatch.setattr("recognition.training.mirroring.left_out_likelihood", likelihood)
     with_mirroring(prepared)
     (without, judged), (both, also_judged) = asked
     assert judged == also_judged == without and both == 2 * without <= 60
@@ -231,7 +227,7 @@ def test_held_out_clips_are_judged_by_a_classifier_that_was_not_fitted_to_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Room for a part of the clips and a mirror image of each.
-    monkeypatch.setattr("recognition.training.movement.MOST_ROWS", 30)
+    monkeypatch.setattr("recognition.training.fitted_clips.MOST_ROWS", 30)
     prepared = prepare(settings_for(tmp_path, clips=48, holdout=0.4))
     final = fit_movement(prepared)
     apart = without_held_out_clips(final, prepared)
@@ -254,7 +250,7 @@ def test_held_out_clips_are_judged_by_a_classifier_that_was_not_fitted_to_them(
 def test_a_large_held_out_part_does_not_crowd_out_the_training_clips(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recognition.training.movement.MOST_ROWS", 24)
+    monkeypatch.setattr("recognition.training.fitted_clips.MOST_ROWS", 24)
     prepared = prepare(settings_for(tmp_path, clips=48, holdout=0.75))
     training, held_out = len(prepared.training), len(prepared.held_out)
     assert training < 12 < 24 < held_out
@@ -265,7 +261,7 @@ def test_a_large_held_out_part_does_not_crowd_out_the_training_clips(
 
 def test_holding_clips_out_costs_the_others_no_random_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Room for two copies of each training clip, but of the held-out clips as well for none.
-    monkeypatch.setattr("recognition.training.movement.MOST_ROWS", 50)
+    monkeypatch.setattr("recognition.training.fitted_clips.MOST_ROWS", 50)
     prepared = prepare(settings_for(tmp_path, clips=40, holdout=0.5))
     clips, training = len(prepared.training) + len(prepared.held_out), len(prepared.training)
     assert 50 // clips - 1 == 0 and 50 // training - 1 > 0
