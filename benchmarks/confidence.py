@@ -37,6 +37,7 @@ TREES, HIDDEN = 200, 128
 SPREADS = (0.25, 0.5, 1.0, math.inf)
 COUNTS = (10, 20, 50, 100)
 DRAWS = 50
+PARTS = ("calibration", "prior", "unknown")
 
 
 @dataclass(frozen=True)
@@ -215,10 +216,10 @@ def unknown_table(clips: Clips) -> Table:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, help="skeleton file with labelled clips")
     parser.add_argument("--limit", type=int, default=None, help="number of clips, drawn at random (default: all)")
     parser.add_argument("--folds", type=int, default=9, help="number of folds (default: 9)")
-    parser.add_argument("--parts", nargs="+", default=["calibration", "prior", "unknown"])
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="tables to print (default: all)")
     given = parser.parse_args(words)
     clips, console = read_clips(given.data, given.limit, given.folds), Console(width=140)
     found, labels = outputs_of(clips, None)

@@ -55,10 +55,10 @@ class Agreement:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+")
-    parser.add_argument("--estimator", required=True)
-    parser.add_argument("--detector", required=True)
-    parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument("videos", nargs="+", help="videos and folders of videos")
+    parser.add_argument("--estimator", required=True, help="pose estimator, as in skelpipe extract")
+    parser.add_argument("--detector", required=True, help="person detector, as in skelpipe extract")
+    parser.add_argument("--clips", type=int, default=40, help="most videos that are used (default: %(default)s)")
     arguments = parser.parse_args()
     accurate = {
         **read_config("extract/accurate", ExtractSettings),

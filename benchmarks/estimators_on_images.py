@@ -172,12 +172,27 @@ def compare(images: Sequence[Labelled], found: Sequence[FramePoses], seconds: fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--network", action="append", required=True, metavar="ESTIMATOR[+DETECTOR]")
-    parser.add_argument("--joints", type=int, default=10, help="fewest labelled joints of a person of COCO")
-    parser.add_argument("--tiles", default="auto", choices=("auto", "always", "never"), help="see skelpipe extract")
-    parser.add_argument("--flip-test", action="store_true")
-    parser.add_argument("--limit", type=int, help="most images of a data set")
+    parser.add_argument("data", type=Path, help="folder with coco_val2017 and lsp_extended")
+    parser.add_argument(
+        "--network",
+        action="append",
+        required=True,
+        metavar="ESTIMATOR[+DETECTOR]",
+        help="network to measure; repeat it for several",
+    )
+    parser.add_argument(
+        "--joints", type=int, default=10, help="fewest labelled joints of a person of COCO (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tiles",
+        default="auto",
+        choices=("auto", "always", "never"),
+        help="as in skelpipe extract (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--flip-test", action="store_true", help="average with the mirrored image, as in skelpipe extract"
+    )
+    parser.add_argument("--limit", type=int, help="most images of each data set (default: all)")
     arguments = parser.parse_args()
     options = NetworkOptions(Engine(device="cpu"), flip_test=arguments.flip_test, tiles=arguments.tiles)
     coco = read_coco(arguments.data / "coco_val2017", arguments.joints)[: arguments.limit]

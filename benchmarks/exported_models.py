@@ -110,9 +110,9 @@ def measure(name: str, data: dict[str, Any], model: dict[str, Any], form: dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recognizers", nargs="*", default=[*CONFIGS, MAMP_NAME], help=", ".join([*CONFIGS, MAMP_NAME]))
-    parser.add_argument("--clips", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--clips", type=int, default=8, help="clips of a round (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="clips per batch (default: %(default)s)")
     options = parser.parse_args()
     for name in options.recognizers:
         if name == MAMP_NAME:

@@ -92,9 +92,11 @@ def _compare(runs: dict[Backend, Run], images: np.ndarray, batch: int, rounds: i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", default=NETWORKS)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument(
+        "networks", nargs="*", default=NETWORKS, help=f"networks of stage one (default: {', '.join(NETWORKS)})"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=8, help="random images of a round (default: %(default)s)")
     options = parser.parse_args()
     for name in options.networks:
         measure(name, options.rounds, options.images)

@@ -66,10 +66,12 @@ def median_ratio(times: Sequence[float], reference: Sequence[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run")
-    parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--clips", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("run", help="run that was exported: a run directory or a name")
+    parser.add_argument("folders", nargs="+", type=Path, help="exported folders to compare with it")
+    parser.add_argument("--clips", type=int, default=40, help="clips of a round (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="timed rounds, after one to warm up (default: %(default)s)"
+    )
     options = parser.parse_args()
     reference = Predictor(load_run(options.run), Engine("cpu", "torch", "fp32", max(BATCHES)))
     layout, dimensions = reference.format.layout, reference.format.dimensions

@@ -215,12 +215,14 @@ def peak_memory(name: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", type=Path)
-    parser.add_argument("--estimator", default="hrnet-w32")
-    parser.add_argument("--detector", default="rtmdet")
-    parser.add_argument("--persons", type=int, default=2)
-    parser.add_argument("--frames", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("clip", type=Path, help="video, of which the first frames are used")
+    parser.add_argument(
+        "--estimator", default="hrnet-w32", help="pose estimator of both programs (default: %(default)s)"
+    )
+    parser.add_argument("--detector", default="rtmdet", help="person detector of both programs (default: %(default)s)")
+    parser.add_argument("--persons", type=int, default=2, help="scripted boxes per frame (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=24, help="frames of the clip (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each variant (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="device of both programs (default: %(default)s)")
     parser.add_argument("--no-memory", action="store_true", help="skip the memory measurement in separate processes")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="variants to run")

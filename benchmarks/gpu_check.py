@@ -297,7 +297,7 @@ def has_failed(text: str) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--device", default="cuda:0", help="device to check (default: %(default)s)")
     parser.add_argument("--toy", action="store_true", help="the smallest networks and a tiny clip")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections to run")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="time limit (default: %(default)s)")

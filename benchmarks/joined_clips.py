@@ -77,11 +77,11 @@ def joined(name: str, clips: Sequence[Mapping[str, Any]], classes: Mapping[int, 
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("file", type=Path, help="skeleton file of short clips")
+    parser.add_argument("--out", type=Path, required=True, help="skeleton file to write")
     parser.add_argument("--background", nargs="*", default=[], help="names of classes that are not actions")
     parser.add_argument("--clips", type=int, default=6, help="clips per sequence (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the order of clips (default: %(default)s)")
     arguments = parser.parse_args()
     try:
         data = read_pickle(arguments.file)

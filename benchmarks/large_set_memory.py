@@ -123,8 +123,13 @@ def read(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the file")
-    parser.add_argument("--clips", type=int, default=CLIPS)
-    parser.add_argument("--kind", choices=(*KINDS, "both"), default="both")
+    parser.add_argument("--clips", type=int, default=CLIPS, help="number of clips (default: %(default)s)")
+    parser.add_argument(
+        "--kind",
+        choices=(*KINDS, "both"),
+        default="both",
+        help="one skeleton file, shards, or both (default: %(default)s)",
+    )
     parser.add_argument("--read", type=Path, help="read an existing data set; used for the child process")
     arguments = parser.parse_args()
     if arguments.read:

@@ -58,8 +58,15 @@ def verdict(difference: Difference) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", nargs="+", choices=COMPARISONS, default=list(COMPARISONS), metavar="NAME")
+    parser.add_argument("folder", type=Path, help="folder with clones of the published repositories")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=COMPARISONS,
+        default=list(COMPARISONS),
+        metavar="NAME",
+        help=f"repositories to compare with, of {', '.join(COMPARISONS)} (default: all)",
+    )
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
     wrong = 0

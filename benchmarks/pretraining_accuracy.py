@@ -172,16 +172,42 @@ def report(rows: dict[Row, dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("file", type=Path, nargs="?", help="skeleton file; not needed with --tables")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of `skelpipe pretrain`")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--split", default="test", help="test split")
-    parser.add_argument("--train-split", default="train")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--protocols", nargs="*", choices=PROTOCOLS, default=PROTOCOLS)
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
+    parser.add_argument("--split", default="test", help="split to test on (default: %(default)s)")
     parser.add_argument(
-        "--method-settings", nargs="+", action="append", default=[], metavar="WORD", help="METHOD key=value..."
+        "--train-split",
+        default="train",
+        help="split that encoders and classifiers are trained on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", default=[0, 1, 2], help="seeds of the pre-training (default: 0 1 2)"
+    )
+    parser.add_argument(
+        "--variants",
+        nargs="*",
+        choices=list(VARIANTS),
+        default=list(VARIANTS),
+        metavar="NAME",
+        help=f"methods and their ablations, of {'; '.join(VARIANTS)} (default: all)",
+    )
+    parser.add_argument(
+        "--protocols",
+        nargs="*",
+        choices=PROTOCOLS,
+        default=PROTOCOLS,
+        # Without it, the usage line would contain the choices, and argparse takes their % for a format.
+        metavar="NAME",
+        help=f"measurements of each encoder, of {', '.join(PROTOCOLS)} (default: all)".replace("%", "%%"),
+    )
+    parser.add_argument(
+        "--method-settings",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="METHOD key=value..., for the pre-training",
     )
     parser.add_argument(
         "--set", nargs="+", action="append", default=[], metavar="WORD", help="METHOD key=value..., for the protocols"

@@ -128,9 +128,11 @@ def pcm3_steps(clips: int) -> dict[str, Callable[[], None]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("method", choices=["mamp", "pcm3"])
-    parser.add_argument("--batch", type=int, default=16, help="clips per step")
-    parser.add_argument("--rounds", type=int, default=5, help="timed steps per implementation, after a warm-up")
+    parser.add_argument("method", choices=["mamp", "pcm3"], help="method to measure")
+    parser.add_argument("--batch", type=int, default=16, help="clips per step (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="timed steps per implementation, after a warm-up (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     steps = (mamp_steps if arguments.method == "mamp" else pcm3_steps)(arguments.batch)
     seconds: dict[str, list[float]] = {name: [] for name in steps}

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.cells.damage import CONDITIONS, OTHER
-from benchmarks.cells.data_sets import DataSet, read_set
+from benchmarks.cells.data_sets import RULES, DataSet, read_set
 from benchmarks.cells.measuring import Plan, measure
 from benchmarks.cells.results import Key, Result, read, read_existing, with_instead
 from benchmarks.cells.tables import report
@@ -64,38 +64,104 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     measuring = commands.add_parser("measure", help="measure what is missing in the file")
-    measuring.add_argument("--data", nargs="+", required=True, metavar="NAME/ESTIMATOR=FILE")
-    measuring.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
-    measuring.add_argument("--on", nargs="+", metavar="TITLE", help="data sets to measure (default: all given)")
+    measuring.add_argument(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="NAME/ESTIMATOR=FILE",
+        help=f"skeleton files by title; NAME, one of {', '.join(RULES)}, decides the folds; ESTIMATOR is any name and "
+        "may be omitted with its slash",
+    )
+    measuring.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE.jsonl",
+        help="file that results are appended to; what it has already is not measured again",
+    )
+    measuring.add_argument(
+        "--on",
+        nargs="+",
+        metavar="TITLE",
+        help="titles of the data sets to measure (default: all of --data); the others only provide skeletons for "
+        "--robustness",
+    )
     measuring.add_argument(
         "--methods",
         nargs="+",
         default=[name for name in TITLES if name not in ABLATIONS],
         choices=TITLES,
-        help="default: all but the parts of the default (network...)",
+        metavar="NAME",
+        help=f"methods to measure, of {', '.join(TITLES)} (default: all but {', '.join(ABLATIONS)})",
     )
-    measuring.add_argument("--counts", nargs="+", type=count_of, default=[None, 3, 5, 10, 20], metavar="N|all")
-    measuring.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    measuring.add_argument("--folds", nargs="+", default=[], help="names of folds (default: all)")
-    measuring.add_argument("--robustness", action="store_true")
-    measuring.add_argument("--leave-class-out", action="store_true")
+    measuring.add_argument(
+        "--counts",
+        nargs="+",
+        type=count_of,
+        default=[None, 3, 5, 10, 20],
+        metavar="N|all",
+        help="training clips per class; a class with fewer keeps them all (default: all 3 5 10 20)",
+    )
+    measuring.add_argument(
+        "--seeds",
+        nargs="+",
+        type=int,
+        default=[0, 1, 2],
+        help="seeds; each draws other clips and starts another training (default: 0 1 2)",
+    )
+    measuring.add_argument(
+        "--folds", nargs="+", default=[], help="names of the folds to measure, in all data sets (default: all)"
+    )
+    measuring.add_argument(
+        "--robustness",
+        action="store_true",
+        help=f"also test each trained method under {len(CONDITIONS)} conditions of damage, and on the skeletons of "
+        "another estimator, if --data has some for the same set",
+    )
+    measuring.add_argument(
+        "--leave-class-out",
+        action="store_true",
+        help="train without each class in turn, instead of with all, to measure how well methods detect unseen actions",
+    )
     measuring.add_argument("--epochs", type=int, default=60, help="most epochs of a rival network (default: 60)")
     measuring.add_argument(
-        "--presentations", type=int, default=15_000, help="clips shown to it, repetitions included (default: 15000)"
+        "--presentations",
+        type=int,
+        default=15_000,
+        help="clips shown to a rival network, repetitions included (default: 15000)",
     )
     tables = commands.add_parser("tables", help="print Markdown tables")
-    tables.add_argument("results", nargs="+", type=Path)
     tables.add_argument(
-        "--data", nargs="*", default=[], metavar="NAME/ESTIMATOR=FILE", help="for unseen classes, if results are old"
+        "results", nargs="+", type=Path, help="files that `measure` wrote; of equal cells, the last one counts"
     )
-    tables.add_argument("--methods", nargs="+", default=list(TITLES), choices=TITLES)
-    tables.add_argument("--ours", default=OURS, choices=TITLES, help="compared with the others (default: %(default)s)")
+    tables.add_argument(
+        "--data",
+        nargs="*",
+        default=[],
+        metavar="NAME/ESTIMATOR=FILE",
+        help="skeleton files by title, for unseen classes in results that do not name them (of earlier versions)",
+    )
+    tables.add_argument(
+        "--methods",
+        nargs="+",
+        default=list(TITLES),
+        choices=TITLES,
+        metavar="NAME",
+        help="methods to show, named as in `measure --help` (default: all that were measured)",
+    )
+    tables.add_argument(
+        "--ours",
+        default=OURS,
+        choices=TITLES,
+        metavar="NAME",
+        help="method that is compared with the best of the others (default: %(default)s)",
+    )
     tables.add_argument(
         "--instead",
         nargs="+",
         default=[],
         metavar="DATA:METHOD=OTHER",
-        help="on this data set, show the results of another method as those of this one",
+        help="on this data set, show the results of OTHER as those of METHOD, such as motions5:svm=svm_unmirrored",
     )
     return parser.parse_args()
 

@@ -180,15 +180,29 @@ def is_measured(method: str, seed: int, results: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("settings", nargs="*", metavar="key=value")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("file", type=Path, help="skeleton file with the training clips and --split")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="settings of `skelpipe train`, for all methods"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
     parser.add_argument("--config", help="base config (default: the settings of the paper)")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--methods", nargs="*", default=[CROSS_ENTROPY, MASKCLR, BILSTM])
-    parser.add_argument("--variant", nargs=2, action="append", default=[], metavar=("NAME", "KEY=VALUE,..."))
-    parser.add_argument("--bilstm-epochs", type=int, default=60)
+    parser.add_argument("--split", default="test", help="split to test on (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0 (default: %(default)s)")
+    parser.add_argument(
+        "--methods",
+        nargs="*",
+        default=[CROSS_ENTROPY, MASKCLR, BILSTM],
+        help="methods to train and measure (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--variant",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "KEY=VALUE,..."),
+        help="MaskCLR with other settings, as a further method; repeat it for several",
+    )
+    parser.add_argument("--bilstm-epochs", type=int, default=60, help="epochs of the BiLSTM (default: %(default)s)")
     parser.add_argument("--tune-epochs", type=int, default=30, help="epochs for each point of the BiLSTM's grid")
     parser.add_argument("--which", choices=["best", "last"], default="best", help="epoch whose weights are tested")
     parser.add_argument("--batch-size", type=int, default=32, help="clips per batch in the test")

@@ -284,13 +284,15 @@ def report(results: dict[str, list[dict[str, float]]], failed: dict[str, str], t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["training", "inference"], default="training")
+    parser.add_argument(
+        "--part", choices=["training", "inference"], default="training", help="what to measure (default: %(default)s)"
+    )
     parser.add_argument("--small", action="store_true", help="dim 64, depth 3 instead of the paper's 512, 5")
-    parser.add_argument("--clips", type=int, default=6)
+    parser.add_argument("--clips", type=int, default=6, help="clips of one pass (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=2, help="the plain recipe needs 10 GiB per clip")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="measurements of each variant (default: %(default)s)")
     parser.add_argument("--warmup", type=int, default=1, help="passes over the clips before the timed one")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:N (default: %(default)s)")
     parser.add_argument("--only", nargs="*", help="variants to run in addition to plain")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile, which takes minutes")
     parser.add_argument("--limit", type=float, default=1800, help="time limit of one measurement in seconds")

@@ -158,12 +158,22 @@ def table(conditions: Sequence[Mapping[str, Any]], differences: Sequence[Mapping
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("file", type=Path, help="skeleton file with the training clips and --split")
+    parser.add_argument(
+        "settings", nargs="*", metavar="KEY=VALUE", help="settings of `skelpipe train`, for all methods"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
-    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--split", default="test")
+    parser.add_argument(
+        "--methods",
+        nargs="*",
+        default=list(METHODS),
+        choices=METHODS,
+        help="methods to train and measure (default: all)",
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", default=[0, 1, 2], help="seeds of the trainings (default: 0 1 2)"
+    )
+    parser.add_argument("--split", default="test", help="split to test on (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="maximum number of clips, evenly spread (default: all)")
     parser.add_argument("--repeats", type=int, default=3, help="draws of each damage (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=20, help="steps of targeted masking (default: %(default)s)")

@@ -231,12 +231,23 @@ def skeleton_load(folder: Path, words: list[str], clients: tuple[int, ...], seco
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=200)
-    parser.add_argument("--clients", type=int, default=20)
-    parser.add_argument("--kill-every", type=float, default=20.0)
-    parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--backend", default="auto")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--jobs", type=int, default=200, help="videos to upload (default: %(default)s)")
+    parser.add_argument(
+        "--clients", type=int, default=20, help="clients that upload at the same time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--kill-every",
+        type=float,
+        default=20.0,
+        help="seconds between two kills of a worker, 0 for none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=15.0, help="seconds for each number of skeleton clients (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--backend", default="auto", help="engine of the skeleton part, as in skelpipe serve (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
