@@ -28,9 +28,12 @@ def report(
 
     Args:
         results: The results.
-        titles: Names of methods in the order of the columns.
-        ours: The method that is compared with the best of the others.
+        titles: Headings of the columns by name of the method, in their order; methods without results get no column.
+        ours: Name of the method that is compared with the best of the others.
         names: Class names of data sets, by their titles, for results of earlier versions with a class left out.
+
+    Returns:
+        Markdown: accuracy, cost, robustness, calibration and detection of unseen classes, without empty tables.
     """
     measured = {key.method for key in results}
     shown = {name: title for name, title in titles.items() if name in measured}
@@ -39,7 +42,7 @@ def report(
         _explanation(shown, ours),
         accuracy_table(found, shown, ours),
         cost_table(found, shown),
-        robustness_table(found, shown, ours),
+        robustness_table(found, shown),
     ]
     errors = {
         where: {name: f"{error:.3f} ({if_exact:.3f})" for name, (error, if_exact) in row.items()}
@@ -92,7 +95,18 @@ def _without_numbers(results: Mapping[Key, Result], names: Mapping[str, Sequence
 
 
 def accuracy_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[str, str], ours: str) -> str:
-    """Return accuracy by data set and number of clips, our lead over the best rival, and mean ranks."""
+    """Return accuracy by data set and number of clips, our lead over the best rival, and mean ranks.
+
+    Args:
+        found: Result of `blocks`; only undamaged test clips are used.
+        titles: Headings of the columns by name of the method, in their order.
+        ours: Name of the method with the lead; without results of it, there is no column for the lead.
+
+    Returns:
+        Markdown table with accuracies in percent, mean ± standard deviation over the seeds, and the lead in percentage
+        points with its 95 % interval (see `lead`). The last row has the mean ranks (see `mean_ranks`). Empty without
+        results.
+    """
     rows = {where: row for where, row in _sorted(found).items() if where[2] == CLEAN and row}
     rivals = [name for name in titles if name != ours]
     has_ours = any(ours in row for row in rows.values())
@@ -112,7 +126,16 @@ def accuracy_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[s
 
 
 def cost_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[str, str]) -> str:
-    """Return seconds, processor seconds and megabytes of a training."""
+    """Return what a training costs, by data set and number of clips per class.
+
+    Args:
+        found: Result of `blocks`; only undamaged test clips are used.
+        titles: Headings of the columns by name of the method, in their order.
+
+    Returns:
+        Markdown table: for each method, mean seconds, mean processor seconds and the largest peak memory in megabytes.
+        The number of training clips is that of the row's first method. Empty without results.
+    """
     rows = {where: row for where, row in _sorted(found).items() if where[2] == CLEAN and row}
     lines = _head(["data", "training clips", *(f"{title}, s / CPU s / MB" for title in titles.values())])
     for (data, _, _), row in rows.items():
@@ -122,8 +145,17 @@ def cost_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[str, 
     return "\n".join(lines) if rows else ""
 
 
-def robustness_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[str, str], ours: str) -> str:
-    """Return accuracy under each condition, and the mean over the conditions, clean not included."""
+def robustness_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[str, str]) -> str:
+    """Return accuracy under each condition, and the mean over the conditions, clean not included.
+
+    Args:
+        found: Result of `blocks`.
+        titles: Headings of the columns by name of the method, in their order.
+
+    Returns:
+        Markdown table with accuracies in percent, means over the seeds of a method. A mean over the conditions is
+        missing for methods without results under some of them. Empty if no clips were damaged.
+    """
     rows = {where: row for where, row in _sorted(found).items() if row}
     damaged = {where for where in rows if where[2] != CLEAN}
     if not damaged:
@@ -153,7 +185,7 @@ def _text_table(found: Mapping[Where, Mapping[str, str]], titles: Mapping[str, s
 
 
 def _sorted(found: Mapping[Where, Mapping[str, object]]) -> dict[Where, Mapping]:
-    """Return rows by data set, then all clips first, then ascending numbers, clean before the conditions."""
+    """Return rows by data set; within one, all clips come before ascending numbers, and clean before the conditions."""
     order = sorted(found, key=lambda where: (where[0], where[1] is not None, where[1] or 0, where[2] != CLEAN))
     return {where: found[where] for where in order}
 

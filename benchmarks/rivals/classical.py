@@ -52,7 +52,17 @@ class Features:
         part: tuple[float, float] = (0.0, 1.0),
         copy: tuple[int, int] | None = None,
     ) -> np.ndarray:
-        """Return the features of a clip, of a part of it, or of the random copy with a seed and a number."""
+        """Return the features of a clip, of a part of it, or of a random copy.
+
+        Args:
+            clip: Annotation with joints of COCO-17.
+            mirrored: Whether to compute those of the mirror image.
+            part: Begin and end of the part, as shares of the clip's duration in [0, 1].
+            copy: Seed and number of a copy, as for `copy_of`; None for the clip itself.
+
+        Returns:
+            float64 (F,), NaN where undefined.
+        """
         # The clip is kept, so that no other object can get its id.
         _, own = self._known.setdefault(id(clip), (clip, {}))
         view = (mirrored, part, copy)
@@ -66,7 +76,14 @@ class Features:
 
 
 def parts_of(clip: Annotation) -> list[tuple[float, float]]:
-    """Return the parts of a training clip as shares of its duration, the whole first; they depend on its name only."""
+    """Return the parts of a training clip that are used; they depend on its name only.
+
+    Args:
+        clip: Annotation.
+
+    Returns:
+        (begin, end) of 1 + `PARTS` parts as shares of its duration in [0, 1]: the whole first, then random ones.
+    """
     rng = np.random.default_rng(_number_of(clip))
     parts = [(0.0, 1.0)]
     for _ in range(PARTS):
@@ -82,7 +99,10 @@ def copy_of(clip: Annotation, seed: int, number: int) -> Annotation:
     Args:
         clip: Annotation with joints of COCO-17.
         seed: Random seed.
-        number: Number of the copy; each is another variation.
+        number: Number of the copy, from 0; each is another variation.
+
+    Returns:
+        Annotation with `keypoint` (M, T', V, 2), NaN where not seen, and `time` (T',) in seconds only.
     """
     rng = np.random.default_rng([seed, _number_of(clip), number])
     keypoint, time = varied(joints_of(clip)[0], times_of(clip), rng)
@@ -173,12 +193,22 @@ def _probabilities(pipeline: "Pipeline", values: np.ndarray) -> np.ndarray:
 
 
 def without_outliers(values: np.ndarray) -> np.ndarray:
-    """Limit standardised features (N, F) to `OUTLIER`, and divide by sqrt(F), so that distances are means over F."""
+    """Limit standardised features to `OUTLIER` in both directions, and divide them by sqrt(F).
+
+    Squared distances of two rows are then means over the features instead of sums.
+
+    Args:
+        values: float (N, F), without NaN, in standard deviations.
+    """
     return np.clip(values, -OUTLIER, OUTLIER) / np.sqrt(values.shape[1])
 
 
 def svm(seed: int) -> "Pipeline":
-    """Return a support vector machine with a radial kernel; nothing in it is random."""
+    """Return a support vector machine with a radial kernel, for features (N, F) with NaN.
+
+    Args:
+        seed: Not used, because nothing in it is random.
+    """
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -193,7 +223,11 @@ def svm(seed: int) -> "Pipeline":
 
 
 def trees(seed: int) -> "Pipeline":
-    """Return extremely randomised trees."""
+    """Return extremely randomised trees, for features (N, F) with NaN.
+
+    Args:
+        seed: Random seed of the trees.
+    """
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline

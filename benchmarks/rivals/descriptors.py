@@ -56,7 +56,15 @@ class FittedDescriptors(Fitted):
 
 
 def described(clips: ClipSet, settings: DataSettings) -> np.ndarray:
-    """Return the descriptors of all clips, float32 (N, D)."""
+    """Return the descriptors of all clips.
+
+    Args:
+        clips: N clips with joints of COCO-17 in 2D.
+        settings: Settings with `descriptors=True`.
+
+    Returns:
+        float32 (N, D), NaN where a number is unknown.
+    """
     transforms = ClipTransforms(clips, settings)
     return np.stack([transforms.descriptor(clips[index]) for index in range(len(clips))])
 

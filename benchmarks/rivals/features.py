@@ -42,12 +42,16 @@ ANGLES = [
 
 
 def features_of(clip: Annotation, *, mirrored: bool = False, part: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
-    """Return the features of a clip's main person, float64 (F,), NaN where undefined.
+    """Return the features of a clip's main person.
 
     Args:
-        clip: Annotation with joints of COCO-17.
+        clip: Annotation with joints of COCO-17, in which a person is visible.
         mirrored: Whether to compute those of the mirror image.
-        part: Begin and end of the part that is used, as shares of the clip's duration.
+        part: Begin and end of the part that is used, as shares of the clip's duration in [0, 1]. If the person is not
+            visible in it, the whole clip is used.
+
+    Returns:
+        float64 (F,), NaN where undefined; F is the same for all clips.
     """
     keypoint, score = joints_of(clip)
     person, time = main_person(keypoint, score), times_of(clip)

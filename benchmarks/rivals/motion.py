@@ -20,7 +20,15 @@ STEP, KERNEL = 0.02, 0.04
 
 
 def joints_of(clip: Annotation) -> tuple[np.ndarray, np.ndarray]:
-    """Return a clip's joints, float64 (M, T, V, 2) with NaN where not seen, and their scores, float64 (M, T, V)."""
+    """Return a clip's joints and their scores.
+
+    Args:
+        clip: Annotation with `keypoint` (M, T, V, 2 or 3). Without `keypoint_score`, a joint at (0, 0) is unseen, and
+            the others have score 1.
+
+    Returns:
+        float64 (M, T, V, 2), pixels, NaN where not seen; float64 (M, T, V), 0 where not seen.
+    """
     keypoint = np.array(clip["keypoint"], np.float64)[..., :2]
     if "keypoint_score" in clip:
         score = np.array(clip["keypoint_score"], np.float64)
@@ -32,14 +40,21 @@ def joints_of(clip: Annotation) -> tuple[np.ndarray, np.ndarray]:
 
 
 def times_of(clip: Annotation) -> np.ndarray:
-    """Return the times of a clip's frames in seconds, float64 (T,); at `UNKNOWN_RATE` if the file has none."""
+    """Return the times of a clip's frames.
+
+    Args:
+        clip: Annotation, which may have times or a frame rate.
+
+    Returns:
+        float64 (T,), seconds; those of `UNKNOWN_RATE` frames per second from 0 if the annotation has neither.
+    """
     frames = np.shape(clip["keypoint"])[1]
     recorded = clip_times.times_of(clip, frames)
     return np.arange(frames) / UNKNOWN_RATE if recorded is None else recorded
 
 
 def has_person(clip: Annotation) -> bool:
-    """Return whether any joint was seen in any frame."""
+    """Return whether any joint of any person was seen in any frame of an annotation."""
     return bool((joints_of(clip)[1] > 0).any())
 
 
@@ -49,8 +64,11 @@ def main_person(keypoint: np.ndarray, score: np.ndarray) -> np.ndarray:
     Trackers may lose a person and find it again under another identity, so that the same person has two rows.
 
     Args:
-        keypoint: (M, T, V, 2), NaN where not seen.
-        score: (M, T, V), 0 where not seen.
+        keypoint: float (M, T, V, 2), NaN where not seen; M is at least 1.
+        score: float (M, T, V), 0 where not seen. The most visible person has the most joints with a score above 0.
+
+    Returns:
+        float64 (T, V, 2), NaN where not seen.
     """
     order = np.argsort(-(score > 0).sum(axis=(1, 2)), kind="stable")
     person = np.full(keypoint.shape[1:], np.nan)
@@ -66,9 +84,9 @@ def at_rate(person: np.ndarray, time: np.ndarray, rate: float) -> np.ndarray:
     The result depends little on the frame rate, on missing joints and on single wrong frames.
 
     Args:
-        person: (T, V, 2), NaN where not seen.
-        time: (T,), ascending, in seconds.
-        rate: Points per second.
+        person: float (T, V, 2), NaN where not seen.
+        time: float (T,), ascending, in seconds.
+        rate: Points per second, above 0.
 
     Returns:
         float64 (G, V, 2), NaN in gaps longer than `GAP`; G is at least 1.

@@ -40,14 +40,29 @@ class Budget:
     least: int = 12
 
     def epochs_for(self, clips: int) -> int:
-        """Return the number of epochs for a number of training clips."""
+        """Return the number of epochs, `least` to `epochs`.
+
+        Args:
+            clips: Number of training clips, at least 1.
+        """
         return max(self.least, min(self.epochs, self.presentations // clips))
 
 
 def write_file(
     path: Path, clips: Sequence[Annotation], labels: np.ndarray | None, names: Sequence[str], split: str
 ) -> Path:
-    """Write clips as a skeleton file with one split; without `labels` none has a label."""
+    """Write clips as a skeleton file with one split.
+
+    Args:
+        path: The file.
+        clips: N annotations. Their ids get their place in front, so that equal ones differ.
+        labels: int (N,), class numbers from 0 to K - 1; None to leave all clips without a label.
+        names: K class names.
+        split: Name of the split with all clips.
+
+    Returns:
+        `path`.
+    """
     numbers = np.full(len(clips), -1) if labels is None else labels
     annotations = [
         {

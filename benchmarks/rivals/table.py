@@ -58,6 +58,9 @@ def methods(budget: Budget) -> dict[str, Callable[[], Method]]:
 
     Args:
         budget: Length of the training of the networks, except for that of our default.
+
+    Returns:
+        For each name in `TITLES`, a function without arguments. Classical methods share one cache of features.
     """
     features = Features()
     return {

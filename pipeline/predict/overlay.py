@@ -110,7 +110,13 @@ class LiveDrawing:
         self._pool.shutdown(wait=True)
 
     def add(self, image: np.ndarray, time: float, stretch: Stretch) -> None:
-        """Queue the next frame."""
+        """Queue the next frame; waits while the queue is full.
+
+        Args:
+            image: uint8 (H, W, 3) BGR.
+            time: Seconds of the stream.
+            stretch: What is drawn on the frame.
+        """
         self._queue.put((image, time, stretch))
 
     def finish(self) -> None:

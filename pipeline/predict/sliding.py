@@ -185,7 +185,12 @@ class Sliding:
         return list(self._joiner.ended())
 
     def caption(self, probabilities: np.ndarray, unknown: float) -> str:
-        """Return the caption that is drawn above a person's head."""
+        """Return the caption that is drawn above a person's head.
+
+        Args:
+            probabilities: float (K,), of one window.
+            unknown: Its unknown score.
+        """
         number = self._joiner.answer(probabilities, unknown)
         name = UNKNOWN if number is None else self._predictor.trained.label_names[number]
         return in_words(name, float(probabilities.max()), None)

@@ -50,7 +50,12 @@ def attention_file(folder: Path, person: int) -> Path:
 
 
 def append(path: Path, rows: np.ndarray) -> None:
-    """Append rows to a file of rows."""
+    """Append rows to a file of rows, which `read` returns.
+
+    Args:
+        path: The file; it and its folder are created if they do not exist.
+        rows: (R,), of the structured type that `read` is given for this file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         file.write(rows.tobytes())

@@ -52,7 +52,7 @@ class Spool:
         self._end = 0
 
     def add(self, array: np.ndarray) -> Stored:
-        """Store an array of numbers or booleans; return where it is.
+        """Store an array of numbers or booleans, of any shape; return where it is.
 
         Raises:
             OSError: The file cannot be written.

@@ -43,7 +43,16 @@ class Warp(Protocol):
 
 
 def warp_in_memory(image: np.ndarray, matrices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Cut regions out with OpenCV; see `Warp`."""
+    """Cut regions out with OpenCV, on the CPU.
+
+    Args:
+        image: uint8 (H, W, 3).
+        matrices: float (N, 2, 3), affine matrices from pixels of the image to pixels of the region.
+        size: (height, width) of the regions in pixels.
+
+    Returns:
+        uint8 (N, height, width, 3), bilinear; black outside the image.
+    """
     height, width = size
     images = np.empty((len(matrices), height, width, 3), np.uint8)
     for region, matrix in zip(images, matrices, strict=True):

@@ -37,7 +37,11 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def plain(values: np.ndarray) -> list[float]:
-    """Return an array of float32 as a flat list of the shortest numbers that are equal in float32; NaN becomes 0."""
+    """Return an array as a flat list of the shortest numbers that are equal in float32.
+
+    Args:
+        values: float, any shape; NaN and infinite values become 0.
+    """
     flat = np.nan_to_num(np.asarray(values, np.float32).ravel(), nan=0.0, posinf=0.0, neginf=0.0)
     return [float(text) for text in flat.astype(str)]
 
@@ -53,5 +57,5 @@ def triples(keypoint: np.ndarray, score: np.ndarray) -> list[float]:
 
 
 def corner_box(box: np.ndarray) -> list[float]:
-    """Return x1, y1, x2, y2 as x, y, width, height."""
+    """Return a box (4,), x1, y1, x2, y2 in pixels, as x, y, width and height."""
     return plain(np.concatenate([box[:2], box[2:] - box[:2]]))

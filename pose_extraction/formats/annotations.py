@@ -114,7 +114,15 @@ def _zero_unseen(keypoint: np.ndarray, keypoint_score: np.ndarray) -> None:
 
 
 def with_zeros(keypoint: np.ndarray, keypoint_score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return float32 copies (..., V, D) and (..., V), with zeros for unseen joints."""
+    """Return copies of joints and scores as skeleton files store them.
+
+    Args:
+        keypoint: float (..., V, D); a joint with NaN in any coordinate is unseen.
+        keypoint_score: float (..., V).
+
+    Returns:
+        float32 (..., V, D) and float32 (..., V), zeros for unseen joints.
+    """
     seen = np.isfinite(keypoint).all(axis=-1)
     zeroed = np.where(seen[..., None], keypoint, 0).astype(np.float32)
     return zeroed, np.where(seen, keypoint_score, 0).astype(np.float32)

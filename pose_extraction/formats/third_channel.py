@@ -21,7 +21,7 @@ ROUNDING = 1e-3
 
 
 def is_flags(values: np.ndarray) -> bool:
-    """Return whether all values are COCO's visibility flags, or missing."""
+    """Return whether all values, of any shape, are COCO's visibility flags (0, 1 or 2), or missing (NaN)."""
     return bool((np.isin(values, FLAGS) | np.isnan(values)).all())
 
 

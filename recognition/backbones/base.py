@@ -110,7 +110,14 @@ class Backbone(nn.Module, ABC):
         return representation, scores
 
     def check_size(self, x: torch.Tensor) -> None:
-        """Raise ValueError for sequences that the embeddings do not cover."""
+        """Refuse sequences that the embeddings do not cover.
+
+        Args:
+            x: float (S, T, V, C).
+
+        Raises:
+            ValueError: T exceeds `max_frames`, or V is not `num_joints`.
+        """
         _, frames, joints, _ = x.shape
         if frames > self.max_frames:
             raise ValueError(
@@ -125,6 +132,10 @@ class Backbone(nn.Module, ABC):
 
         Without a mask the fastest attention kernels apply. Zeros are needed because NaN times an attention weight of
         zero is NaN.
+
+        Args:
+            x: float (S, T, V, C).
+            frame_mask: bool (S, T), True for frames of the clip, False for padding; or None.
         """
         if frame_mask is None or bool(frame_mask.all()):
             return x, None

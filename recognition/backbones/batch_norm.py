@@ -56,7 +56,11 @@ class CellNorm(nn.BatchNorm1d):
 
 
 def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
-    """Sum the values over all processes; differentiable, and the result is the same in every process."""
+    """Sum the values over all processes; differentiable, and the result is the same in every process.
+
+    Args:
+        values: Tensor of any shape, the same in all processes; returned as it is if there is one process.
+    """
     if not is_distributed():
         return values
     summed: torch.Tensor = _Sum.apply(values)

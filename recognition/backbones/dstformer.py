@@ -36,6 +36,7 @@ class SpatialHalf(nn.Module):
         self.feed_forward = FeedForward(dim, hidden)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, Projected]:
+        """Map (S, T, V, C_f) to the same shape; also return queries, keys and values of S * T sequences of V joints."""
         projected = self.attention.project(self.norm1(x).flatten(0, 1))  # (S * T, h, V, C / h)
         x = x + self.attention.attend(projected).view(x.shape)
         return x + self.feed_forward(self.norm2(x)), projected
@@ -52,6 +53,12 @@ class TemporalHalf(nn.Module):
         self.feed_forward = FeedForward(dim, hidden)
 
     def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None) -> tuple[torch.Tensor, Projected]:
+        """Map (S, T, V, C_f) to the same shape; also return queries, keys and values of S * V sequences of T frames.
+
+        Args:
+            x: float (S, T, V, C_f).
+            key_mask: bool (S * V, 1, 1, T), True for frames to attend to; None for all.
+        """
         sequences, frames, joints, dim = x.shape
         # One transposition before the projection costs a third of transposing q, k and v; the one afterwards is a view.
         projected = self.attention.project(self.norm1(x).transpose(1, 2).reshape(-1, frames, dim))  # (S * V, h, T, ...)
@@ -70,7 +77,15 @@ class Stream(nn.Module):
         self.temporal = TemporalHalf(dim, heads, hidden)
 
     def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None) -> tuple[torch.Tensor, Projected, Projected]:
-        """Return the block's output, and the queries and keys of its spatial and of its temporal attention."""
+        """Return the block's output, and the queries, keys and values of its spatial and of its temporal attention.
+
+        Args:
+            x: float (S, T, V, C_f).
+            key_mask: bool (S * V, 1, 1, T), True for frames to attend to; None for all.
+
+        Returns:
+            float (S, T, V, C_f); those of S * T sequences of V joints; those of S * V sequences of T frames.
+        """
         if self.spatial_first:
             x, spatial = self.spatial(x)
             x, temporal = self.temporal(x, key_mask)

@@ -42,6 +42,7 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def project(self, x: torch.Tensor) -> Projected:
+        """Return the queries, keys and values of tokens (B, L, C)."""
         sequences, tokens, dim = x.shape
         # (B, L, 3C) -> three views (B, h, L, C / h) of one result; the fused kernels accept these strides.
         qkv = self.qkv(x).view(sequences, tokens, 3, self.heads, dim // self.heads)
@@ -60,11 +61,17 @@ class SelfAttention(nn.Module):
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
     def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Attend among tokens (B, L, C), to those that `key_mask` (B, 1, 1, L) admits; None admits all."""
         return self.attend(self.project(x), key_mask)
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with GELU between them."""
+    """Two linear layers with GELU between them, from (..., dim) to (..., dim).
+
+    Args:
+        dim: Width of input and output.
+        hidden: Width between the layers.
+    """
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -76,7 +83,11 @@ class FeedForward(nn.Module):
 
 
 def goes_by_maps(query: torch.Tensor) -> bool:
-    """Whether plain matrix products with the maps of a few heads at a time are faster than the fused kernel."""
+    """Whether plain matrix products with the maps of a few heads at a time are faster than the fused kernel.
+
+    Args:
+        query: (B, h, L, D); its device, type and L decide.
+    """
     bfloat16 = query.device.type == "cpu" and query.dtype == torch.bfloat16
     return bfloat16 and LONGEST_PLAIN < query.shape[2] <= LONGEST_BY_MAPS
 
@@ -87,6 +98,9 @@ def is_short(query: torch.Tensor) -> bool:
     The backward pass of the kernel is slow on a CPU in bfloat16. For 243 sequences of 17 tokens, 8 heads and 64
     channels, forward and backward took 98 ms on one core, and plain products 21 ms. For 17 sequences of 243 tokens it
     was 90 ms and 54 ms. Longer sequences: `goes_by_maps`.
+
+    Args:
+        query: (B, h, L, D); its device, type and L decide.
     """
     return query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.shape[2] <= LONGEST_PLAIN
 

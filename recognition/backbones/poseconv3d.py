@@ -31,7 +31,7 @@ def heat_maps(x: torch.Tensor, *, side: int = SIDE, sigma: float = SIGMA) -> tor
 
 
 class Bottleneck(nn.Module):
-    """A residual bottleneck: narrow, spatial convolution, widen.
+    """A residual bottleneck on heat maps (S, C, T, H, W): narrow, spatial convolution, widen.
 
     Args:
         channels: Number of input channels.

@@ -21,7 +21,11 @@ SEGMENT_FRAMES = 4
 class DropPath(nn.Module):
     """Stochastic depth: skips a block's contribution for a random share of the sequences in training.
 
-    The same as torchvision's `StochasticDepth`, whose import takes half a second.
+    The same as torchvision's `StochasticDepth`, whose import takes half a second. What is kept is divided by the
+    probability of being kept.
+
+    Args:
+        probability: Share of the sequences of (S, ...) that are set to zero, in [0, 1).
     """
 
     def __init__(self, probability: float) -> None:

@@ -214,6 +214,7 @@ def sinusoid(positions: int, channels: int) -> torch.Tensor:
 
 
 def leaky(x: torch.Tensor) -> torch.Tensor:
+    """Return x, with negative values times `SLOPE`; any shape."""
     return functional.leaky_relu(x, SLOPE)
 
 
@@ -223,5 +224,10 @@ def convolve(convolution: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
 
 
 def silence(x: torch.Tensor, there: torch.Tensor | None) -> torch.Tensor:
-    """Set padding to zero, so that it does not spread."""
+    """Set padding to zero, so that it does not spread.
+
+    Args:
+        x: float (S, n, U, C), cells of the sequence.
+        there: bool that broadcasts to `x`, False in padding; None if there is no padding.
+    """
     return x if there is None else x.masked_fill(~there, 0)

@@ -140,13 +140,31 @@ def measure(
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Return the share of clips whose true class is among the k best; ties are broken by the smaller class number."""
+    """Return the share of clips whose true class is among the k best; ties are broken by the smaller class number.
+
+    Args:
+        scores: float (N, K), higher is better; N is at least 1.
+        labels: int (N,), true classes from 0 to K - 1.
+        k: Number of classes that count, at least 1.
+
+    Returns:
+        0 to 1.
+    """
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return float((best == labels[:, None]).any(axis=1).mean())
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the number of clips of each true class (row) that are classified as each class (column), int64 (K, K)."""
+    """Return the number of clips of each true class (row) that are classified as each class (column).
+
+    Args:
+        labels: int (N,), true classes from 0 to K - 1.
+        predicted: int (N,), predicted classes from 0 to K - 1.
+        num_classes: K.
+
+    Returns:
+        int64 (K, K).
+    """
     cells = np.bincount(labels.astype(np.int64) * num_classes + predicted, minlength=num_classes**2)
     return cells.reshape(num_classes, num_classes)
 

@@ -82,7 +82,11 @@ def bootstrap_difference(
 
 
 def area(values: Sequence[float] | np.ndarray) -> float:
-    """Return the area under a curve, given evenly spaced values over [0, 1], by the trapezoidal rule."""
+    """Return the area under a curve over [0, 1], by the trapezoidal rule.
+
+    Args:
+        values: (steps + 1,), evenly spaced, at least two: the first at 0, the last at 1.
+    """
     return float(areas(np.asarray(values, float)[:, None])[0])
 
 

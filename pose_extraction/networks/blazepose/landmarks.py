@@ -55,7 +55,12 @@ class Landmarks:
         )
 
     def replaced(self, rows: np.ndarray, other: "Landmarks") -> "Landmarks":
-        """Return the landmarks with some rows replaced."""
+        """Return the landmarks with some rows replaced.
+
+        Args:
+            rows: int (R,), rows of these landmarks.
+            other: R landmarks, in the order of `rows`.
+        """
         place, score, person = self.place.copy(), self.score.copy(), self.person.copy()
         place[rows], score[rows], person[rows] = other.place, other.score, other.person
         return Landmarks(place, score, person)

@@ -51,7 +51,7 @@ class Block(nn.Module):
 
 
 class SimpleHead(nn.Module):
-    """Bilinear enlargement by four, then one convolution.
+    """From features (B, C, h, w) to heat maps (B, V, 4h, 4w): bilinear enlargement, then one convolution.
 
     Args:
         architecture: Sizes of the network.
@@ -67,7 +67,7 @@ class SimpleHead(nn.Module):
 
 
 class ClassicHead(nn.Module):
-    """Deconvolutions that each double the resolution, then a convolution of one pixel.
+    """From features (B, C, h, w) to heat maps (B, V, ...): deconvolutions that each double h and w, and a convolution.
 
     Args:
         architecture: Sizes of the network.

@@ -16,7 +16,12 @@ KERNEL = 9
 
 
 class AdaptiveGraphConvolution(nn.Module):
-    """Three graphs, each a learned graph plus the similarities between a clip's joints, followed by attention."""
+    """Three graphs, each a learned graph plus the similarities between a clip's joints, followed by attention.
+
+    Args:
+        channels: C of the input (S, C, T, V).
+        out_channels: C' of the output (S, C', T, V).
+    """
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()

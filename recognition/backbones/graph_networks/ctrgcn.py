@@ -41,7 +41,13 @@ class RefinedGraph(nn.Module):
 
 
 class RefinedGraphConvolution(nn.Module):
-    """The sum over three refined graphs, with a residual connection."""
+    """The sum over three refined graphs, with a residual connection.
+
+    Args:
+        channels: C of the input (S, C, T, V).
+        out_channels: C' of the output (S, C', T, V).
+        transposed: As for `RefinedGraph`.
+    """
 
     def __init__(self, channels: int, out_channels: int, *, transposed: bool = False) -> None:
         super().__init__()

@@ -52,7 +52,7 @@ def _by_columns(graph: torch.Tensor) -> torch.Tensor:
 
 
 class TemporalConvolution(nn.Module):
-    """A convolution over frames, separate for each joint, followed by batch normalisation.
+    """A convolution over frames of (S, C, T, V), separate for each joint, followed by batch normalisation.
 
     Args:
         channels: Number of input channels.

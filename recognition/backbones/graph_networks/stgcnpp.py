@@ -13,7 +13,12 @@ DILATIONS = (1, 2, 3, 4)
 
 
 class GraphConvolution(nn.Module):
-    """Mixes joints with three learned graphs, initialised with the skeleton, with a residual connection."""
+    """Mixes joints with three learned graphs, initialised with the skeleton, with a residual connection.
+
+    Args:
+        channels: C of the input (S, C, T, V).
+        out_channels: C' of the output (S, C', T, V).
+    """
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -31,7 +36,12 @@ class GraphConvolution(nn.Module):
 
 
 class ManyTemporalConvolutions(nn.Module):
-    """Six parallel branches: four dilated convolutions, max-pooling over three frames, a pointwise convolution."""
+    """Six parallel branches: four dilated convolutions, max-pooling over three frames, a pointwise convolution.
+
+    Args:
+        channels: C of the input (S, C, T, V) and of the output.
+        stride: Step in frames; the output has T / stride frames, rounded up.
+    """
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()

@@ -26,6 +26,10 @@ def varied(keypoint: np.ndarray, time: np.ndarray, rng: np.random.Generator) -> 
         keypoint: float (M, T, V, 2), NaN where a joint was not seen.
         time: float64 (T,), ascending times in seconds.
         rng: Random generator.
+
+    Returns:
+        Joints, float (M, T', V, 2), with NaN also for joints that are lost at random, and their times (T',) in seconds.
+        T' is between `SHORTEST_PART` * T, or `FEWEST_FRAMES` if that is more, and T.
     """
     frames = keypoint.shape[1]
     kept = max(min(frames, FEWEST_FRAMES), int(frames * rng.uniform(SHORTEST_PART, 1)))
@@ -47,7 +51,15 @@ def varied(keypoint: np.ndarray, time: np.ndarray, rng: np.random.Generator) -> 
 
 
 def cut_off(keypoint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a copy of joints (M, T, V, 2) of people whose lower part is outside the picture for the whole clip."""
+    """Return a copy of a clip in which the lower part of people is outside the picture for the whole clip.
+
+    Args:
+        keypoint: float (M, T, 17, 2), NaN where a joint was not seen.
+        rng: Random generator; it draws what is missing: the ankles, also the knees, or also the hips.
+
+    Returns:
+        float (M, T, 17, 2), NaN for the joints that are missing in all frames.
+    """
     copy = keypoint.copy()
     copy[:, :, _CUTS[rng.integers(len(_CUTS))]] = np.nan
     return copy

@@ -91,6 +91,9 @@ def fit(
         shares: Size of each group of numbers, in their order, and its possible shares of the squared distance.
         judged: bool (R,), rows whose left-out likelihood decides, such as the clips without their copies; None: all.
             Classes that only one group has do not count, unless there are no others.
+
+    Returns:
+        The classifier. With more than `ROWS_OF_CHOICE` rows, only a part of them takes part in the choice.
     """
     found = _best(descriptors, labels, groups, classes=classes, shares=shares, judged=judged)
     best, rows = found.candidate, found.rows * found.weight
@@ -123,6 +126,18 @@ def left_out_likelihood(
     """Return the total log-likelihood of left-out groups that `fit` reaches with the same arguments.
 
     It says which rows are worth having, if the same ones are judged each time.
+
+    Args:
+        descriptors: float (R, D), NaN where a number is not known.
+        labels: int (R,), 0 to K - 1.
+        groups: int (R,), rows that are left out together.
+        classes: K.
+        shares: Size of each group of numbers, in their order, and its possible shares of the squared distance.
+        judged: bool (R,), rows whose likelihood counts; None: all. Classes that only one group has do not count, unless
+            there are no others.
+
+    Returns:
+        The sum of natural logarithms, at most 0, over the judged rows among those of `rows_of_choice`.
     """
     best = _best(descriptors, labels, groups, classes=classes, shares=shares, judged=judged)
     return -best.candidate.loss * int(best.decides.sum())
@@ -316,19 +331,45 @@ def rows_of_choice(groups: np.ndarray, most: int | None = None) -> np.ndarray:
 
 
 def standardised(descriptors: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return deviations from the mean in standard deviations, clipped, float64 (N, D); 0 where a number is unknown."""
+    """Return deviations from the mean in standard deviations, limited to `LARGEST` in both directions.
+
+    Args:
+        descriptors: float (N, D), NaN where a number is not known.
+        mean: float64 (D,), mean of each number.
+        scale: float64 (D,), 1 / standard deviation; 0 for a number that is to be ignored.
+
+    Returns:
+        float64 (N, D), 0 where a number is not known.
+    """
     rows = np.nan_to_num((np.asarray(descriptors, np.float64) - mean) * scale)
     return np.clip(rows, -LARGEST, LARGEST)
 
 
 def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (N, R) squared Euclidean distances of rows (N, D) and (R, D)."""
+    """Return the squared Euclidean distances of all pairs of rows.
+
+    Args:
+        first: float64 (N, D), without NaN.
+        second: float64 (R, D), without NaN.
+
+    Returns:
+        float64 (N, R), at least 0. They come from |a|^2 + |b|^2 - 2 ab, so those of equal rows may be slightly above 0.
+    """
     total = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
     return np.maximum(total, 0)
 
 
 def kernel_of(squared: np.ndarray, kernel: Kernel, width: float) -> np.ndarray:
-    """Return the kernel of squared distances."""
+    """Return the kernel of squared distances, the mean over the widths `width` times `SCALES`.
+
+    Args:
+        squared: float64 (N, R), squared distances d^2.
+        kernel: "exponential": exp(-width * d); "gaussian": exp(-width * d^2 / 2).
+        width: Above 0; a larger one makes the kernel narrower.
+
+    Returns:
+        float64 (N, R), in [0, 1], 1 at distance 0.
+    """
     distance = np.sqrt(squared) if kernel == "exponential" else squared / 2
     total = np.zeros_like(distance)
     for scale in SCALES:

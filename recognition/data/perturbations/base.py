@@ -63,7 +63,15 @@ def grid_rows(frames: int) -> np.ndarray:
 
 
 def smallest(numbers: np.ndarray, count: int) -> np.ndarray:
-    """Return a bool array that marks the `count` smallest numbers."""
+    """Mark the `count` smallest numbers of an array; of equal ones, those that come first.
+
+    Args:
+        numbers: float, any shape.
+        count: Number of cells to mark; all, if there are fewer.
+
+    Returns:
+        bool, the shape of `numbers`.
+    """
     chosen = np.zeros(numbers.size, bool)
     chosen[numbers.argsort(axis=None, kind="stable")[:count]] = True
     return chosen.reshape(numbers.shape)
@@ -72,5 +80,15 @@ def smallest(numbers: np.ndarray, count: int) -> np.ndarray:
 def drop_joints(
     keypoint: np.ndarray, score: np.ndarray, gone: np.ndarray, nowhere: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make the joints in `gone` (M, T, V) unseen: score 0, and coordinates `nowhere` (NaN or 0)."""
+    """Make joints unseen: score 0, and coordinates `nowhere`.
+
+    Args:
+        keypoint: float32 (M, T, V, D).
+        score: float32 (M, T, V).
+        gone: bool (M, T, V), the joints.
+        nowhere: NaN or 0.
+
+    Returns:
+        New arrays of the same shapes.
+    """
     return np.where(gone[..., None], np.float32(nowhere), keypoint), np.where(gone, np.float32(0), score)

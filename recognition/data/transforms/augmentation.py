@@ -14,7 +14,17 @@ TRANSLATION = 0.1
 def flip(
     keypoint: np.ndarray, score: np.ndarray, flip_indices: np.ndarray, *, middle: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror about x = `middle`; left and right joints are exchanged, together with their scores."""
+    """Mirror about x = `middle`; left and right joints are exchanged, together with their scores.
+
+    Args:
+        keypoint: float (M, T, V, D), NaN where not seen.
+        score: float (M, T, V), 0 where not seen.
+        flip_indices: int (V,), for each joint the one on the other side, or itself.
+        middle: x of the mirror, in the unit of the coordinates.
+
+    Returns:
+        New arrays of the same shapes.
+    """
     mirrored = keypoint[..., flip_indices, :]
     mirrored[..., 0] = np.float32(2 * middle) - mirrored[..., 0]
     return mirrored, score[..., flip_indices]
@@ -53,7 +63,13 @@ def random_move(
 
 
 def random_shear(keypoint: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """Multiply all coordinates by one matrix: ones on the diagonal, U(-amount, amount) elsewhere (PCM3's shear)."""
+    """Multiply all coordinates by one matrix: ones on the diagonal, U(-amount, amount) elsewhere (PCM3's shear).
+
+    Args:
+        keypoint: float32 (M, T, V, D), NaN where not seen.
+        amount: At least 0.
+        rng: Random generator.
+    """
     dimensions = keypoint.shape[-1]
     matrix = rng.uniform(-amount, amount, (dimensions, dimensions))
     np.fill_diagonal(matrix, 1)
@@ -61,7 +77,13 @@ def random_shear(keypoint: np.ndarray, amount: float, rng: np.random.Generator) 
 
 
 def random_turn(keypoint: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """Rotate 3D coordinates about x, then y, then z, by angles drawn from U(-amount, amount), in radians."""
+    """Rotate 3D coordinates about x, then y, then z, by angles drawn from U(-amount, amount).
+
+    Args:
+        keypoint: float32 (M, T, V, 3), NaN where not seen.
+        amount: Largest angle in radians, at least 0.
+        rng: Random generator.
+    """
     result = keypoint
     for first, second in ((1, 2), (2, 0), (0, 1)):
         angle = rng.uniform(-amount, amount)

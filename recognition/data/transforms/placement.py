@@ -12,12 +12,26 @@ FEWEST_JOINTS = 4
 
 
 def to_camera(keypoint: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Map pixels to [-1, 1] over the longer side of a frame of `size` (height, width); the shorter starts at -1 too."""
+    """Map pixels to [-1, 1] over the longer side of the frame; the shorter side starts at -1, too.
+
+    Args:
+        keypoint: float32 (M, T, V, 2), pixels; NaN where not seen.
+        size: (height, width) of the frame in pixels.
+    """
     return keypoint * np.float32(2 / max(size)) - np.float32(1)
 
 
 def to_frame(keypoint: np.ndarray, score: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Map the result of `to_camera` to [-1, 1] over width and height separately (PYSKL); zeros where not seen."""
+    """Map the result of `to_camera` to [-1, 1] over width and height separately, as PYSKL does.
+
+    Args:
+        keypoint: float32 (M, T, V, 2), result of `to_camera`.
+        score: float32 (M, T, V), 0 where not seen.
+        size: (height, width) of the frame in pixels.
+
+    Returns:
+        float32 (M, T, V, 2), zeros where not seen.
+    """
     height, width = size
     scale = np.array([max(size) / width, max(size) / height], np.float32)
     return np.where((score > 0)[..., None], (keypoint + 1) * scale - 1, np.float32(0))
@@ -27,6 +41,9 @@ def to_body(keypoint: np.ndarray) -> np.ndarray:
     """Scale 3D coordinates so that the longest side of the clip's bounding box is 1.
 
     The origin is the mean of the first person's joints in the first frame in which that person is seen.
+
+    Args:
+        keypoint: float32 (M, T, V, 3), NaN where not seen; returned as it is if no joint was seen.
     """
     seen = np.isfinite(keypoint).all(axis=-1)
     if not seen.any():
@@ -39,7 +56,12 @@ def to_body(keypoint: np.ndarray) -> np.ndarray:
 
 
 def to_first_frame(keypoint: np.ndarray, joint: int) -> np.ndarray:
-    """Translate 3D coordinates so that the first person's `joint` is the origin, in the first frame that has it."""
+    """Translate 3D coordinates so that the first person's `joint` is the origin, in the first frame that has it.
+
+    Args:
+        keypoint: float32 (M, T, V, 3), NaN where not seen; returned as it is if no frame has the joint.
+        joint: Number of the joint.
+    """
     seen = np.isfinite(keypoint[:, :, joint]).all(axis=-1)
     if not seen.any():
         return keypoint
@@ -82,7 +104,17 @@ def to_upright(
     """Normalise 3D coordinates like `to_aligned`, but without tilting persons who hold their shoulders obliquely.
 
     A frame without persons repeats the previous frame. After the rotation of `upwards` onto z, the clip is rotated
-    about z only, until `across` points against x as closely as possible. For arguments and results see `to_aligned`.
+    about z only, until `across` points against x as closely as possible.
+
+    Args:
+        keypoint: float32 (M, T, V, 3), NaN where not seen.
+        score: float32 (M, T, V), 0 where not seen.
+        joint: Joint of the first person that becomes the origin of every frame.
+        upwards: (lower, upper) joint of a vertical bone.
+        across: (left, right) joint of a horizontal line.
+
+    Returns:
+        Joints and scores of the same shapes; unchanged if no person was seen.
     """
     empty = np.asarray(~(score > 0).any(axis=(0, 2)))
     if empty.all():
