@@ -6,7 +6,8 @@ Clips are rendered, extracted with the networks of the package, and a recognizer
 the family `test`; then a clip of two people is predicted. Prints the top-1 accuracy, its 95 % interval and the answers.
 The exit status is 1 if the accuracy is below --least, or if the two people get the same action or both get a wrong one.
 The target is 0.95 (docs/rendered_people.md); the default of --least leaves room for the rounding of other processors
-and for the sampling error of 80 clips. It takes four minutes on two cores; an interrupted measurement continues.
+and for the sampling error of 80 clips. With the config `small`, which the demo used before, it took four minutes on two
+cores. An interrupted measurement continues.
 """
 
 import argparse
