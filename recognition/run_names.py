@@ -56,6 +56,11 @@ def name_of(path: Path) -> str:
     return path.stem if is_packed(path) else path.parent.name if path.is_file() else path.name
 
 
+def shown(path: Path) -> str:
+    """Return how messages name a run: weights of the package by their name, others by path or address."""
+    return name_of(path) if is_packed(path) else hub.described(path)
+
+
 def newest_run(folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:
     """Return the run directory that was saved most recently.
 

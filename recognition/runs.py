@@ -33,7 +33,8 @@ class Trained:
         label_names: K class names, in the order of the logits.
         layout: Name of the joint layout that the network sees.
         channels: C of its input.
-        estimator: Pose estimator of the skeletons that it was trained on; None if their file does not record it.
+        estimator: Pose estimator of the skeletons that it was trained on; for weights of the package, the one that
+            predictions use. None if their file does not record it.
         held_out: Measures on the held-out part: top1, mean_class, loss, clips; empty if nothing was held out.
         epoch: Number of completed epochs.
         path: The file.

@@ -20,7 +20,8 @@ from pose_extraction.networks import model_zoo
 from pose_extraction.networks.identity import NetworkIdentity, digest_of_onnx
 from pose_extraction.networks.names import detector_of, display_name, is_onnx, searches_tiles
 from recognition.data.extraction_settings import SHAPING
-from recognition.inference.trained_network import DescribedRun
+from recognition.inference.trained_network import DescribedRun, estimator_note
+from recognition.run_names import shown
 
 if TYPE_CHECKING:
     from pose_extraction.extraction import PoseExtractor
@@ -133,15 +134,16 @@ def estimator_for(trained: DescribedRun, requested: str | None) -> str:
     """
     known = trained.estimator
     if requested is not None:
+        name = display_name(requested)
         if known is None:
-            log.warning("%s does not record the estimator of its training skeletons", trained.path)
-        else:
-            _warn_of_another("estimator", requested, known, trained.path)
+            log.warning("%s does not record the estimator of its training skeletons", shown(trained.path))
+        elif not any(_same_network("estimator", name, one) for one in known.split(", ")):
+            log.warning("%s; with %s expect lower accuracy", estimator_note(trained), name)
         return requested
     if known is None:
         raise UsageError(
-            f"{trained.path} does not record the estimator of its training skeletons; specify it with --estimator "
-            "(use the one that produced the skeletons, if known)"
+            f"{shown(trained.path)} does not record the estimator of its training skeletons; specify it with "
+            "--estimator (use the one that produced the skeletons, if known)"
         )
     if ", " in known:
         raise UsageError(
@@ -162,16 +164,12 @@ def detector_for(trained: DescribedRun, requested: str | None) -> str:
     """
     known = trained.extraction.get("detector")
     if requested is not None:
-        if known is not None:
-            _warn_of_another("detector", requested, known, trained.path)
+        name = display_name(requested)
+        if known is not None and not _same_network("detector", name, known):
+            run = shown(trained.path)
+            log.warning("%s was trained on persons of %s, not %s; expect lower accuracy", run, known, name)
         return requested
     return _known("detector", known, trained) if known is not None else defaults.DETECTOR
-
-
-def _warn_of_another(kind: str, requested: str, known: str, run: Path) -> None:
-    name = display_name(requested)
-    if not _same_network(kind, name, known):
-        log.warning("%s was trained on %s %s, not %s; expect lower accuracy", run, OUTPUTS[kind], known, name)
 
 
 def _known(kind: str, name: str, trained: DescribedRun) -> str:

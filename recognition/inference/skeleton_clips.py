@@ -7,7 +7,8 @@ from pose_extraction.errors import UsageError
 from recognition.data.clip import ClipFormat
 from recognition.data.clip_transforms import layout_of_model
 from recognition.data.clips import ClipSet, open_clips
-from recognition.inference.trained_network import DescribedRun
+from recognition.inference.trained_network import DescribedRun, estimator_note, is_used_to
+from recognition.run_names import shown
 from recognition.settings import DataSettings
 
 log = logging.getLogger(__name__)
@@ -40,13 +41,9 @@ def clips_for(
     settings = trained.settings.data.model_copy(update=changes)
     clips = open_clips(path, settings, leave_out_empty=True, cut_persons=cut_persons)
     check_layout(trained, clips)
-    if trained.estimator and clips.estimator and trained.estimator != clips.estimator:
+    if clips.estimator and not is_used_to(trained, clips.estimator):
         log.warning(
-            "%s contains skeletons of %s, but %s was trained on those of %s; expect a lower accuracy",
-            path,
-            clips.estimator,
-            trained.path,
-            trained.estimator,
+            "%s contains skeletons of %s, but %s; expect lower accuracy", path, clips.estimator, estimator_note(trained)
         )
     return clips
 
@@ -68,11 +65,11 @@ def check_layout(trained: DescribedRun, clips: ClipSet | ClipFormat) -> None:
         fits = False
     if fits and trained.dimensions not in (None, clips.dimensions):
         raise UsageError(
-            f"{clips.path}: has joints in {clips.dimensions}D, but {trained.path} was trained on joints in "
+            f"{clips.path}: has joints in {clips.dimensions}D, but {shown(trained.path)} was trained on joints in "
             f"{trained.dimensions}D; use matching skeletons, or train a recognizer on skeletons like these"
         )
     if not fits:
         raise UsageError(
-            f"{clips.path}: has {clips.layout.name} joints, but {trained.path} was trained on {trained.layout}; use "
-            "skeletons of that layout, or train a recognizer on skeletons like these"
+            f"{clips.path}: has {clips.layout.name} joints, but {shown(trained.path)} was trained on {trained.layout}; "
+            "use skeletons of that layout, or train a recognizer on skeletons like these"
         )

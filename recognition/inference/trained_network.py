@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from recognition.confidence.confidence import Confidence
+from recognition.packed import is_packed
+from recognition.run_names import shown
 from recognition.settings import DataSettings
 
 if TYPE_CHECKING:
@@ -43,3 +45,27 @@ class TrainedNetwork(DescribedRun, Protocol):
 
     @property
     def recognizer(self) -> "nn.Module": ...
+
+
+def is_used_to(trained: DescribedRun, estimators: str) -> bool:
+    """Return whether a run is meant for skeletons of these estimators, as far as both are known.
+
+    Args:
+        trained: The run.
+        estimators: Names as in a skeleton file: of one estimator, or of several, separated by commas.
+    """
+    return not trained.estimator or set(estimators.split(", ")) <= set(trained.estimator.split(", "))
+
+
+def estimator_note(trained: DescribedRun) -> str:
+    """Return how a run is related to its estimator: the beginning of a sentence.
+
+    Weights of the package may be trained on skeletons of other origin, such as joints that were labelled by hand. So
+    may the run behind an exported recognizer.
+    """
+    name = shown(trained.path)
+    if is_packed(trained.path):
+        return f"{name} extracts with {trained.estimator}, and was measured with it"
+    if trained.path.is_dir():
+        return f"{name} extracts with {trained.estimator}"
+    return f"{name} was trained on skeletons of {trained.estimator}"

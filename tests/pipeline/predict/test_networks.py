@@ -62,6 +62,27 @@ def test_stage_one_uses_settings_of_the_run(made: Trained, caplog: pytest.LogCap
         detector_for(replace(made, extraction={"detector": "own"}), None)
 
 
+def test_another_estimator_gives_a_warning_that_is_true_for_every_run(
+    made: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The network of the package was trained on joints of Penn Action, which people have labelled."""
+    engine = Engine(device="cpu")
+    everyday = load_run("everyday")
+    stage_one(everyday, Networks("vitpose"), engine)
+    stage_one(replace(everyday, path=tmp_path), Networks("vitpose"), engine)
+    several = replace(made, estimator="hrnet-tiny, vitpose-b")
+    stage_one(several, Networks("hrnet"), engine)
+    assert caplog.messages == [
+        "everyday extracts with blazepose, and was measured with it; with vitpose expect lower accuracy",
+        f"{tmp_path} extracts with blazepose; with vitpose expect lower accuracy",
+        f"{made.path} was trained on skeletons of hrnet-tiny, vitpose-b; with hrnet expect lower accuracy",
+    ]
+    caplog.clear()
+    stage_one(several, Networks("vitpose"), engine)
+    stage_one(everyday, Networks("blazepose"), engine)
+    assert not caplog.messages
+
+
 @pytest.fixture
 def made_with_files(
     made: Trained, run: Callable[..., Run], clips: Path, tmp_path: Path, networks: tuple[Path, Path]

@@ -121,7 +121,23 @@ def test_another_estimator_gives_a_warning(run: Path, tmp_path: Path, caplog: py
     path = write_data(tmp_path / "hrnet.pkl", [clip], {})
     with caplog.at_level(logging.WARNING):
         predicted(path, run)
-    assert "contains skeletons of hrnet" in caplog.text and "on those of made" in caplog.text
+    assert f"{path} contains skeletons of hrnet, but {run}" in caplog.text and "on skeletons of made" in caplog.text
+    caplog.clear()
+    predicted(path, Path("everyday"))
+    assert caplog.messages == [
+        f"{path} contains skeletons of hrnet, but everyday extracts with blazepose, and was measured with it; "
+        "expect lower accuracy"
+    ]
+
+
+def test_one_of_the_estimators_of_the_run_gives_no_warning(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = run_file.load(run / "best.safetensors")
+    run_file.save(tmp_path / "several.safetensors", content | {"estimator": "hrnet, made"})
+    clip = made_clip("a", None, np.random.default_rng(0), estimator="hrnet")
+    predicted(write_data(tmp_path / "hrnet.pkl", [clip], {}), tmp_path / "several.safetensors")
+    assert not caplog.messages
 
 
 def test_run_records_number_of_dimensions(run: Path) -> None:

@@ -251,7 +251,7 @@ def test_estimator_defaults_to_that_of_the_run(trained: tuple[Path, Path], caplo
     )
     assert estimator_for(known, None) == "vitpose"
     assert estimator_for(known, "vitpose-b") == "vitpose-b" and not caplog.text
-    assert estimator_for(known, "hrnet") == "hrnet" and "not hrnet; expect lower accuracy" in caplog.text
+    assert estimator_for(known, "hrnet") == "hrnet" and "of vitpose; with hrnet expect lower accuracy" in caplog.text
     with pytest.raises(UsageError, match="does not record the estimator"):
         estimator_for(silent, None)
     with pytest.raises(UsageError, match="skeletons from several estimators, hrnet, vitpose; choose one"):
