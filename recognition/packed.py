@@ -98,3 +98,8 @@ def shipped(name: str) -> Path | None:
     """Return the file of the package's weights with a name, such as "base"; None if it has none with that name."""
     path = FOLDER / f"{name}{SUFFIX}"
     return path if name and Path(name).name == name and path.is_file() else None
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the package's weights, in alphabetical order."""
+    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))

@@ -1,15 +1,18 @@
 """Names and addresses of runs: paths, weights of the package, hubs, and the newest run of a folder."""
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 
 from pose_extraction.errors import UsageError
 from recognition import hub
-from recognition.packed import EVERYDAY, FOLDER, is_packed, shipped
-from recognition.run_folder import LAST, saved
+from recognition.packed import BASE, EVERYDAY, FOLDER, is_packed, shipped, shipped_names
+from recognition.run_folder import BEST, LAST, saved
 
 # Folder of the run directories.
 RUNS = Path("runs")
+# Most runs of that folder that a message lists.
+_MOST_LISTED = 5
 
 
 def located(run: str | Path) -> Path:
@@ -59,6 +62,48 @@ def name_of(path: Path) -> str:
 def shown(path: Path) -> str:
     """Return how messages name a run: weights of the package by their name, others by path or address."""
     return name_of(path) if is_packed(path) else hub.described(path)
+
+
+def meant(run: str | Path, folder: Path = RUNS) -> str | None:
+    """Return a question about the run that a mistyped name resembles; None for a path, or if it resembles none.
+
+    Args:
+        run: What was given; there is no such run.
+        folder: Folder that contains the runs.
+    """
+    if len(Path(run).parts) != 1:
+        return None
+    known = {path.name.lower(): str(path) for path in _saved_runs(folder)}
+    for name in shipped_names():
+        use = "initial weights for `skelpipe train --init`" if name == BASE else "a recognizer of the package"
+        known[name] = f"{name}, {use}"
+    near = difflib.get_close_matches(str(run).lower(), known, n=1)
+    return f"did you mean {known[near[0]]}?" if near else None
+
+
+def no_such_run(run: str | Path, folder: Path = RUNS) -> str:
+    """Return what to do where there is no such run: the end of a message.
+
+    Args:
+        run: What was given.
+        folder: Folder that contains the runs.
+    """
+    question = meant(run, folder)
+    if question is not None:
+        return question
+    if len(Path(run).parts) != 1:
+        return "pass a directory of `skelpipe train`, or a file of weights"
+    runs = sorted(str(path) for path in _saved_runs(folder))
+    listed = f" ({', '.join(runs)})" if 0 < len(runs) <= _MOST_LISTED else ""
+    shipped = ", ".join(name for name in shipped_names() if name != BASE)
+    return (
+        f"pass a directory of `skelpipe train`{listed}, a file of weights, or the name of weights of the package: "
+        f"{shipped}, or only for `skelpipe train --init` {BASE}"
+    )
+
+
+def _saved_runs(folder: Path) -> list[Path]:
+    return [run for run in folder.glob("*") if saved(run, BEST) or saved(run, LAST)]
 
 
 def newest_run(folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:

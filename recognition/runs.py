@@ -12,7 +12,7 @@ from pose_extraction.errors import WeightsError
 from recognition.confidence.confidence import Confidence, confidence_from
 from recognition.run_file import EARLIER, SUFFIX, is_run_file, load, load_facts
 from recognition.run_folder import BEST, DETECTOR, LABELS_NAME, LAST, saved
-from recognition.run_names import located
+from recognition.run_names import located, no_such_run
 from recognition.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise WeightsError(f"{path}: no such run; pass a directory of `skelpipe train`, or a file of weights")
+        raise WeightsError(f"{path}: no such run; {no_such_run(path)}")
     name = BEST if which == "best" else LAST
     file = saved(path, name)
     if file is None:

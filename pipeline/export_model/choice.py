@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.export_model.workflow import export_run, refuse_existing
 from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
-from recognition.run_names import located, name_of
+from recognition.run_names import located, meant, name_of
 
 # Folder of exported networks.
 FOLDER = Path("exported")
@@ -36,10 +36,10 @@ def export(model: str, kind: str, out: Path | None, weights: Path | None, int8: 
             raise UsageError(f"--int8: only runs have 8-bit weights, not {model}; omit --int8")
         if kinds:
             return _export_network(model, kinds[0], kind, out or FOLDER / f"{model}.onnx", weights)
-        raise UsageError(
-            f"{model}: neither a run nor a network; pass a directory of `skelpipe train`, or a name listed by "
-            "`skelpipe models`, such as vitpose-b"
+        hint = meant(model) or (
+            "pass a directory of `skelpipe train`, or a name listed by `skelpipe models`, such as vitpose-b"
         )
+        raise UsageError(f"{model}: neither a run nor a network; {hint}")
     if weights is not None:
         raise UsageError(f"--weights {weights}: {model} is a run, which has its own weights; omit --weights")
     return export_run(run, kind, out or FOLDER / name_of(run), int8=int8)

@@ -45,6 +45,7 @@ for command in sys.argv[1:]:
         print(json.dumps([errors.read(), result.read()]))
 """
 NO_FILE, NO_RUN = "no skeleton file skeletons/*.pkl", "no run in runs/"
+EVERYDAY_IS_MEANT = "did you mean everyday, a recognizer of the package?"
 CASES = {
     # In an empty folder.
     "train": (2, NO_FILE),
@@ -65,8 +66,12 @@ CASES = {
     "predict nosuch.mp4": (2, "nosuch.mp4: no such file or folder"),
     "predict nosuch.pkl": (2, "nosuch.pkl: file not found"),
     "predict clips/clip.mp4 --run nosuch": (1, "nosuch: no such run"),
+    "predict clips/clip.mp4 --run everyda": (1, f"everyda: no such run; {EVERYDAY_IS_MEANT}"),
+    "predict clips/clip.mp4 --run somewhere/everyda": (1, "somewhere/everyda: no such run; pass a directory of"),
     "train --data nosuch.pkl": (1, "nosuch.pkl: cannot be read"),
     "train --data data.pkl --init nosuch": (1, "nosuch: no such run"),
+    "train --data data.pkl --init everyda": (1, f"everyda: no such run; {EVERYDAY_IS_MEANT}"),
+    "train --data data.pkl --init bsae": (1, "did you mean base, initial weights for `skelpipe train --init`?"),
     "train --resume nosuch": (1, "nosuch: no such run"),
     "pretrain --data nosuch.pkl": (1, "nosuch.pkl: cannot be read"),
     "sweep ablations/table4 --data nosuch.pkl": (1, "nosuch.pkl: cannot be read"),

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +151,23 @@ def test_full_disk_is_reported(run, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_mistyped_name_is_answered_with_the_nearest_run(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = "everyday, or only for `skelpipe train --init` base"
+    with pytest.raises(WeightsError, match=f"train`, a file of weights, or the name of .* the package: {names}$"):
+        runs.load_run("zoo")
+    shutil.copytree(run, tmp_path / "runs" / "Fighting")
+    with pytest.raises(WeightsError, match=r"^zoo: no such run; pass .* train` \(runs/Fighting\), a file of weights"):
+        runs.load_run("zoo")
+    for name in ("fighting", "Fightng"):
+        with pytest.raises(WeightsError, match=f"^{name}: no such run; did you mean runs/Fighting\\?$"):
+            runs.load_run(name)
+    for number in range(5):
+        shutil.copytree(run, tmp_path / "runs" / f"{number}")
+    with pytest.raises(WeightsError, match="train`, a file of weights"):
+        runs.load_run("zoo")
 
 
 def test_paths_that_are_not_runs_are_refused(run, tmp_path):

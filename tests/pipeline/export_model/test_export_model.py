@@ -258,6 +258,8 @@ def test_existing_folder_and_unknown_names_are_refused(exported: Path) -> None:
         export_run(Path("everyday"), "onnx", exported)
     result = skelpipe("export-model", "nothing")
     assert result.exit_code == 2 and "neither a run nor a network" in result.output
+    result = skelpipe("export-model", "everyda")
+    assert result.exit_code == 2 and "did you mean everyday, a recognizer of the package?" in result.output
     result = skelpipe("export-model", "everyday", "--format", "tflite")
     assert result.exit_code == 2 and "must be one of onnx, openvino, torch" in result.output
 
