@@ -95,6 +95,7 @@ def evaluate(
     precision: "Precision" = "auto",
     batch_size: int | None = None,
     skip_bad: bool = False,
+    call: Mapping[str, str] | None = None,
     figures: bool = True,
 ) -> "Evaluation":
     """Measure the accuracy of a run on a split, as `skelpipe evaluate` does.
@@ -111,6 +112,7 @@ def evaluate(
         precision: Compute precision: "auto", "fp32", "bf16" or "fp16".
         batch_size: Clips per batch; None for 16 on a CPU and 128 on a GPU.
         skip_bad: Whether to skip malformed clips instead of raising an error.
+        call: Names of the run's classes by names of the file's classes, for those that differ.
         figures: Whether to draw figures.
 
     Returns:
@@ -140,6 +142,7 @@ def evaluate(
         split,
         engine=Engine(device, backend, precision, batch_size),
         skip_bad=skip_bad,
+        call=call,
         figures=figures,
         console=Console(stderr=True),
     )

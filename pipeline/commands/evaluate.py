@@ -46,6 +46,15 @@ def evaluate(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    call: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW",
+            help="What the run calls a class of the file; repeatable, and several may get one name.",
+            show_default="same names",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     device: Device = "auto",
     batch_size: BatchSize = "auto",
     precision: Precision = "auto",
@@ -69,7 +78,7 @@ def evaluate(
     require_torch("skelpipe evaluate")
     path = run_path(run)
     if protocol is not None:
-        refuse_recognizer_options(batch_size, backend, figures=figures)
+        refuse_recognizer_options(batch_size, backend, call, figures=figures)
         request = ProtocolRequest(
             protocol=protocol,
             run=path,
@@ -90,10 +99,12 @@ def evaluate(
     from rich.console import Console
 
     from pose_extraction.formats.pickles import check_readable
+    from recognition.data.class_names import names_of
     from recognition.run_names import newest_run
     from recognition.runs import run_file
 
     engine = engine_of(device, batch_size, precision, backend)
+    names = names_of("--call", call or ())
     # A directory or file of a run as it was given, because later messages show it.
     path = path if path is not None else newest_run()
     run_file(path)
@@ -110,6 +121,7 @@ def evaluate(
         engine=engine,
         skip_bad=skip_bad,
         keypoint_files=keypoint_files,
+        call=names,
         figures=figures,
         console=Console(stderr=True),
     )

@@ -81,18 +81,23 @@ def refuse_protocol_options(**given: object) -> None:
             raise UsageError(f"{option} applies to pre-trained encoders only; add --protocol")
 
 
-def refuse_recognizer_options(batch_size: str, backend: str, *, figures: bool) -> None:
+def refuse_recognizer_options(batch_size: str, backend: str, call: list[str] | None, *, figures: bool) -> None:
     """Refuse options that have no effect with --protocol.
 
     Args:
         batch_size: Value of --batch-size.
         backend: Value of --backend.
+        call: Values of --call.
         figures: Whether figures are wanted, which is the default.
 
     Raises:
         UsageError: One of the options is given.
     """
     refuse_unused(batch_size, backend, instead=_BATCH_SIZES)
+    if call:
+        raise UsageError(
+            f"--call {call[0]}: has no effect with --protocol, which trains on the classes of the file; leave it out"
+        )
     if not figures:
         raise UsageError("--no-figures: has no effect with --protocol; leave it out")
 

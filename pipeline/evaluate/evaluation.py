@@ -1,5 +1,6 @@
 """The result of evaluating a run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class Evaluation:
         groups: Number of groups, such as persons, in the evaluated clips; None if the file has none.
         groups_trained_on: Number of those that are in the training clips, too; None if these are unknown.
         persons: Number of evaluated clips that are single labelled persons of a video.
+        call: Names of the recognizer's classes by names of the file's classes, as given for those that differ.
         folder: Folder of the result files.
     """
 
@@ -55,4 +57,5 @@ class Evaluation:
     groups: int | None
     groups_trained_on: int | None
     persons: int
+    call: Mapping[str, str]
     folder: Path

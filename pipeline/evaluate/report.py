@@ -15,6 +15,7 @@ from recognition.data.clips import nameless_note
 from recognition.engine.run_log import read_metrics
 from recognition.hub import described
 from recognition.run_folder import SPLIT_NAME
+from recognition.run_names import name_of, shown
 from recognition.runs import Trained
 
 
@@ -23,8 +24,8 @@ def warnings_of(result: Evaluation) -> list[str]:
     lines = []
     if result.trained_on is None:
         lines.append(
-            f"{result.trained.path} has no {SPLIT_NAME} next to it, so its training clips are unknown and may include "
-            "the evaluated clips"
+            f"{shown(result.trained.path)} has no {SPLIT_NAME} next to it, so its training clips are unknown and may "
+            "include the evaluated clips"
         )
     if result.trained_on:
         lines.append(
@@ -84,6 +85,7 @@ def as_dictionary(result: Evaluation) -> dict[str, Any]:
         "engine": result.scores.engine.facts(),
         "clips": metrics.clips,
         "persons": result.persons,
+        "call": dict(result.call),
         "unanswered": metrics.unanswered,
         "unlabelled": result.unlabelled,
         "left_out": result.left_out,
@@ -153,6 +155,8 @@ def print_table(result: Evaluation, console: Console) -> None:
     table.add_row("clips", f"{metrics.clips}{missing}")
     if result.persons:
         table.add_row("of these, single persons", str(result.persons))
+    if result.call:
+        table.add_row("classes called", Text(", ".join(f"{old}={new}" for old, new in result.call.items())))
     table.add_row("top-1", f"{metrics.top1:.2%}  (95 % interval {low:.2%} to {high:.2%})")
     table.add_row("top-5", f"{metrics.top5:.2%}")
     table.add_row("mean class accuracy", f"{metrics.mean_class:.2%}")
@@ -194,13 +198,13 @@ def draw(result: Evaluation) -> None:
     }
     records = list(read_metrics(result.trained.path.parent))
     if records:
-        figures["training"] = training_figure(records, f"training of {result.trained.path.parent.name}")
+        figures["training"] = training_figure(records, f"training of {name_of(result.trained.path)}")
     for name, figure in figures.items():
         save_figure(figure, result.folder / f"{name}.png")
 
 
 def _title(result: Evaluation) -> str:
-    return f"{result.clips.path.name}, {result.split}, by {result.trained.path.parent.name}"
+    return f"{result.clips.path.name}, {result.split}, by {name_of(result.trained.path)}"
 
 
 def _weights(trained: Trained) -> str:

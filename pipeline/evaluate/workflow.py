@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write, sha256_of
 from pose_extraction.formats.shards.manifest import is_data_set
+from recognition.data.class_names import check_new, check_old
 from recognition.data.clips import ClipSet
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.splits import left_out_of, matching_test_split, split_indices
@@ -26,7 +28,7 @@ from recognition.inference.prediction import matched_labels, visible_clips
 from recognition.inference.scores import Scores, scores_of
 from recognition.inference.skeleton_clips import clips_for
 from recognition.run_folder import SPLIT_NAME
-from recognition.run_names import newest_run
+from recognition.run_names import newest_run, shown
 from recognition.runs import Trained, load_run
 
 
@@ -38,6 +40,7 @@ def evaluate(
     engine: Engine,
     skip_bad: bool = False,
     keypoint_files: Path | None = None,
+    call: Mapping[str, str] | None = None,
     figures: bool = True,
     console: Console,
 ) -> Evaluation:
@@ -50,6 +53,8 @@ def evaluate(
         engine: Device, backend, precision and batch settings.
         skip_bad: Whether to skip malformed clips instead of raising an error.
         keypoint_files: Folder with the keypoint files of Kinetics-400; None for that of the run.
+        call: Names of the run's classes by names of the file's classes, for those that differ; several classes of the
+            file may be one class of the run.
         figures: Whether to draw figures.
         console: Receives progress and warnings.
 
@@ -57,7 +62,7 @@ def evaluate(
         The results.
 
     Raises:
-        UsageError: There is no such run or split, or labels or joints do not fit the run.
+        UsageError: There is no such run or split, or labels or joints do not fit the run, or `call` does not.
         AnnotationError: The skeleton file is malformed.
         WeightsError: The run cannot be read.
         BackendError: The network cannot run with these settings on this machine.
@@ -68,24 +73,40 @@ def evaluate(
     path = data if data is not None else Path(trained.settings.data.file)
     if data is None and not is_data_set(path):
         raise UsageError(f"{path}, the training data of {trained.path}, no longer exists; specify a file with --data")
-    clips = clips_for(trained, path, skip_bad=skip_bad, keypoint_files=keypoint_files)
+    call = call or {}
+    clips = _opened(trained, path, call, skip_bad=skip_bad, keypoint_files=keypoint_files)
     if split is None:
         split = matching_test_split(clips, trained.settings.data)
         console.print(Text(f"split {split} of {path}"))
-    chosen = _select(clips, split, trained)
+    chosen = _select(clips, split, trained, call)
     dataset = SkeletonDataset(clips, chosen.indices, trained.settings.data, train=False)
     # Create the folder before the long computation, so that errors appear early.
     folder = folder_for(trained.path, path, split)
     with progress_bar(console, len(dataset)) as advance:
         scores = scores_of(trained, dataset, engine, progress=advance)
     scores = replace(scores, labels=chosen.labels)
-    result = _measured(trained, digest, clips, split, chosen, scores, folder)
+    result = _measured(trained, digest, clips, split, chosen, scores, call, folder)
     for line in warnings_of(result):
         console.print(Text(f"warning: {line}"))
     _write(result)
     if figures:
         draw(result)
     return result
+
+
+def _opened(
+    trained: Trained, path: Path, call: Mapping[str, str], *, skip_bad: bool, keypoint_files: Path | None
+) -> ClipSet:
+    """Open a skeleton file after checking the new names of its classes, see `evaluate`.
+
+    Raises:
+        UsageError: The run or the file has no class of such a name, or the joints do not fit the run.
+        AnnotationError: The skeleton file is malformed.
+    """
+    check_new("--call", call, trained.label_names, shown(trained.path))
+    clips = clips_for(trained, path, skip_bad=skip_bad, keypoint_files=keypoint_files)
+    check_old("--call", call, clips.label_names, str(path))
+    return clips
 
 
 @dataclass(frozen=True)
@@ -110,7 +131,14 @@ class _Selection:
 
 
 def _measured(
-    trained: Trained, digest: str, clips: ClipSet, split: str, chosen: _Selection, scores: Scores, folder: Path
+    trained: Trained,
+    digest: str,
+    clips: ClipSet,
+    split: str,
+    chosen: _Selection,
+    scores: Scores,
+    call: Mapping[str, str],
+    folder: Path,
 ) -> Evaluation:
     """Return the measures of scores, and how the evaluated clips relate to those of the run."""
     counted = {*scores.names, *chosen.unanswered}
@@ -137,11 +165,12 @@ def _measured(
         groups=groups[0],
         groups_trained_on=groups[1],
         persons=sum(clips.part_of[index] is not None for index in chosen.indices),
+        call=call,
         folder=folder,
     )
 
 
-def _select(clips: ClipSet, split: str, trained: Trained) -> _Selection:
+def _select(clips: ClipSet, split: str, trained: Trained, call: Mapping[str, str]) -> _Selection:
     """Divide the clips of a split into those to classify, those without persons, and those that are not counted.
 
     Raises:
@@ -150,8 +179,8 @@ def _select(clips: ClipSet, split: str, trained: Trained) -> _Selection:
     indices, left_out = split_indices(clips, split), left_out_of(clips, split)
     # Clips without persons are left out on reading, but they count as failures.
     empty = [clip for clip in left_out if clip.empty]
-    labels = matched_labels(clips, clips.labels[indices], trained)
-    empty_labels = matched_labels(clips, np.array([clip.label for clip in empty], np.int64), trained)
+    labels = matched_labels(clips, clips.labels[indices], trained, call=call)
+    empty_labels = matched_labels(clips, np.array([clip.label for clip in empty], np.int64), trained, call=call)
     labelled, visible = labels >= 0, visible_clips(clips, indices)
     if not labelled.any():
         raise UsageError(f"{clips.path}: no clip of split {split!r} has a label; add some with `skelpipe label`")

@@ -34,6 +34,10 @@ def _accuracy(result: dict[str, Any]) -> str:
     if "protocol" in result:
         return table(("measure", "value"), rows)
     rows.append(("estimator of the poses", result.get("estimator") or "not recorded"))
+    if call := result.get("call"):
+        rows.append(
+            ("classes of the file by their names in the run", ", ".join(f"{old}={new}" for old, new in call.items()))
+        )
     rows.append(("without a visible person (failures)", result["unanswered"]))
     rows.append(("also in the training data", _shared(result)))
     return f"{table(('measure', 'value'), rows)}\n\n{_per_class(result)}"

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,12 @@ import numpy as np
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
+from recognition.data.class_names import listed
 from recognition.data.clips import ClipSet
 from recognition.data.dataset import SkeletonDataset
 from recognition.inference.clip_networks import resolve_clip_engine, steady_network_for
 from recognition.inference.scores import scores_of
+from recognition.run_names import shown
 
 if TYPE_CHECKING:
     from recognition.runs import Trained
@@ -92,13 +94,17 @@ def visible_clips(clips: ClipSet, indices: np.ndarray) -> np.ndarray:
     return np.array([(clips[int(index)].score > 0).any() for index in indices], bool)
 
 
-def matched_labels(clips: ClipSet, labels: np.ndarray, trained: "Trained") -> np.ndarray:
+def matched_labels(
+    clips: ClipSet, labels: np.ndarray, trained: "Trained", *, call: Mapping[str, str] | None = None
+) -> np.ndarray:
     """Map labels of the file to the recognizer's class numbers, by name if the file has class names.
 
     Args:
         clips: The skeleton file.
         labels: int64, labels of clips as numbered in the file; -1 for none.
         trained: The recognizer.
+        call: Names of the recognizer's classes by names of the file's classes, for those that differ; None if the
+            command has no option for that.
 
     Returns:
         int64, labels as numbered in the recognizer; -1 for none.
@@ -107,22 +113,33 @@ def matched_labels(clips: ClipSet, labels: np.ndarray, trained: "Trained") -> np
         UsageError: The recognizer does not have one of the classes.
     """
     numbers = {name: number for number, name in enumerate(trained.label_names)}
-    own = clips.label_names
+    own, renamed = clips.label_names, call or {}
     unnamed = own == [str(number) for number in range(len(own))]
     translated = np.array(
-        [number if unnamed and number < len(numbers) else numbers.get(name, -1) for number, name in enumerate(own)],
+        [
+            number
+            if unnamed and number < len(numbers) and name not in renamed
+            else numbers.get(renamed.get(name, name), -1)
+            for number, name in enumerate(own)
+        ],
         np.int64,
     )
-    present = np.unique(labels[labels >= 0])
-    unknown = [own[label] for label in present if translated[label] < 0]
+    unknown = [own[label] for label in np.unique(labels[labels >= 0]) if translated[label] < 0]
     if unknown:
-        raise UsageError(
-            f"{clips.path}: contains clips of class {unknown[0]!r}{' and others' if unknown[1:] else ''}, but the "
-            f"classes of {trained.path} are {_some(trained.label_names)}. Train the run on these classes "
-            "(`skelpipe train --init`), or relabel the clips with `skelpipe label`"
-        )
+        raise UsageError(_other_classes(clips, unknown, trained, with_call=call is not None))
     return np.where(labels >= 0, translated[labels], -1) if len(own) else labels
 
 
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+def _other_classes(clips: ClipSet, unknown: Sequence[str], trained: "Trained", *, with_call: bool) -> str:
+    """Return the message about classes of a file that the recognizer does not have."""
+    classes = ("class " if len(unknown) == 1 else "classes ") + listed([repr(name) for name in unknown])
+    calling = (
+        f"If the run knows these actions by other names, say so, as in --call {unknown[0]}=NAME; otherwise train"
+        if with_call
+        else "Train"
+    )
+    return (
+        f"{clips.path}: contains clips of {classes}, but the classes of {shown(trained.path)} are "
+        f"{listed(trained.label_names)}. {calling} the run on these classes (`skelpipe train --init`), or relabel the "
+        "clips with `skelpipe label`"
+    )

@@ -16,9 +16,10 @@ from pipeline.train.settings import pretrain_settings, train_settings
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.formats.pickle_writing import write_pickle
 from recognition import run_folder
+from recognition.data.class_names import pair_of
 from synthetic.base.data import Source, base_set
 from synthetic.base.shipping import ship
-from synthetic.base.words import command_of, pair_of
+from synthetic.base.words import command_of
 
 CLIPS_NAME, SOURCES_NAME, RUN_NAME = "clips.pkl", "sources.json", "run"
 # Config of each objective if none is named.
@@ -58,7 +59,10 @@ def _write_clips(arguments: argparse.Namespace, out: Path) -> list[Source]:
     """Write the training clips, or use those of an earlier, interrupted command with the same output folder."""
     if (out / RUN_NAME).is_dir() and (out / SOURCES_NAME).is_file():
         return [Source(**one) for one in json.loads((out / SOURCES_NAME).read_text(encoding="utf-8"))]
-    files = {name: Path(file) for name, file in (pair_of("--real", word) for word in arguments.real)}
+    files = {
+        name: Path(file)
+        for name, file in (pair_of("--real", word, example="penn=penn_action.pkl") for word in arguments.real)
+    }
     data, sources = base_set(files, classes=arguments.classes, clips=arguments.clips, seed=arguments.seed)
     write_pickle(out / CLIPS_NAME, data)
     (out / SOURCES_NAME).write_text(json.dumps([asdict(source) for source in sources], indent=1), encoding="utf-8")

@@ -4,24 +4,6 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose_extraction.errors import UsageError
-
-
-def pair_of(option: str, word: str) -> tuple[str, str]:
-    """Split the value of an option into name and value.
-
-    Args:
-        option: The option, for the message.
-        word: Its value, `NAME=VALUE`.
-
-    Raises:
-        UsageError: It does not have this form.
-    """
-    name, equals, value = word.partition("=")
-    if not (name and equals and value):
-        raise UsageError(f"{option} {word}: must have the form NAME=VALUE, such as penn=penn_action.pkl")
-    return name, value
-
 
 def command_of(module: str, words: Sequence[str]) -> str:
     """Return a command without the folders of this machine, for a model card.

@@ -12,9 +12,10 @@ from rich.console import Console
 from pipeline.train.settings import train_settings
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.formats.pickle_writing import write_pickle
+from recognition.data.class_names import names_of, pair_of
 from recognition.packed import FOLDER, SUFFIX
 from recognition.training.run import train
-from synthetic.base.words import command_of, pair_of
+from synthetic.base.words import command_of
 from synthetic.everyday.merging import Part, merged
 from synthetic.everyday.shipping import ship
 from synthetic.everyday.testing import answers_to_other_actions, results_on_unseen_people
@@ -51,12 +52,15 @@ def main() -> None:
 
 def _make(arguments: argparse.Namespace) -> Path:
     parts, unknown = (
-        [Part(name, Path(file)) for name, file in (pair_of(option, word) for word in words)]
-        for option, words in (("--data", arguments.data), ("--unknown", arguments.unknown))
+        [Part(name, Path(file)) for name, file in (pair_of(option, word, example=example) for word in words)]
+        for option, words, example in (
+            ("--data", arguments.data, "penn=penn_action.pkl"),
+            ("--unknown", arguments.unknown, "yoga=yoga.pkl"),
+        )
     )
     clips = arguments.out / CLIPS_NAME
     clips.parent.mkdir(parents=True, exist_ok=True)
-    write_pickle(clips, merged(parts, dict(pair_of("--call", word) for word in arguments.call)))
+    write_pickle(clips, merged(parts, names_of("--call", arguments.call)))
     options = {"data.file": str(clips), "out": str(arguments.out / RUN_NAME), "training.seed": arguments.seed}
     run = train(train_settings(["custom", *arguments.words], options), show=True)
     results, certainties = results_on_unseen_people(run, clips, parts)

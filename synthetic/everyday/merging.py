@@ -9,6 +9,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import label_name_of
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.validation import validate_container
+from recognition.data.class_names import check_old
 
 TRAIN, TEST = "train", "test"
 # Fields of an annotation that a training uses.
@@ -42,7 +43,7 @@ def merged(parts: Sequence[Part], names: Mapping[str, str]) -> dict[str, Any]:
         AnnotationError: A file is damaged.
     """
     data: dict[str, Any] = {"split": {TRAIN: [], TEST: []}, "annotations": [], "label_names": []}
-    unused = set(names)
+    found: dict[str, None] = {}
     for number, part in enumerate(parts):
         content = read_pickle(part.path)
         validate_container(content, part.path)
@@ -56,7 +57,7 @@ def merged(parts: Sequence[Part], names: Mapping[str, str]) -> dict[str, Any]:
             own = label_name_of(annotation, content["label_names"])
             if own is None:
                 raise UsageError(f"{part.path}: clip {annotation['frame_dir']!r} has no label")
-            unused.discard(own)
+            found[own] = None
             label_name = names.get(own, own)
             if label_name not in data["label_names"]:
                 data["label_names"].append(label_name)
@@ -68,6 +69,5 @@ def merged(parts: Sequence[Part], names: Mapping[str, str]) -> dict[str, Any]:
                     "group": f"{part.name}/{annotation.get('group') or annotation['frame_dir']}",
                 }
             )
-    if unused:
-        raise UsageError(f"--call {min(unused)}=...: no file has a class of this name")
+    check_old("--call", names, found, ", ".join(str(part.path) for part in parts))
     return data

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.evaluate.evaluation import Evaluation
-from pipeline.evaluate.report import print_table, warnings_of
+from pipeline.evaluate.report import as_dictionary, print_table, warnings_of
 from pipeline.evaluate.workflow import evaluate
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import AnnotationError, UsageError
@@ -160,6 +160,63 @@ def test_unknown_class_is_an_error(trained: tuple[Path, Path], tmp_path: Path) -
     data = write_data(tmp_path / "b.pkl", clips, {"test": ["other0"]}, label_names=["crawl", "jump", "squat"])
     with pytest.raises(UsageError, match=r"b\.pkl: contains clips of class 'crawl', but .* are wave, jump, squat"):
         evaluated(trained[0], data)
+
+
+def with_classes(trained: tuple[Path, Path], path: Path, **names: str) -> Path:
+    """Write the clips of the run's file with other class names; every second clip of "jump" is a "hop"."""
+    content = read_pickle(trained[1])
+    own = [names.get(name, name) for name in LABEL_NAMES] + ["hop"]
+    for number, clip in enumerate(content["annotations"]):
+        if clip["label_name"] == "jump" and number % 2:
+            clip["label"] = 3
+        clip["label_name"] = own[clip["label"]]
+    return write_data(path, content["annotations"], content["split"], label_names=own)
+
+
+def test_classes_with_other_names_are_called_as_in_the_run(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Two of them are one class of the run."""
+    data = with_classes(trained, tmp_path / "called.pkl", wave="wave2")
+    first, _ = evaluated(trained[0])
+    options = ["--data", str(data), "--no-figures", "--device", "cpu", "--precision", "fp32", "--json"]
+    command = ["evaluate", str(trained[0]), *options]
+    called = CliRunner().invoke(app, [*command, "--call", "wave2=wave", "--call", "hop=jump"])
+    assert called.exit_code == 0, called.output
+    found = json.loads(called.stdout)
+    assert found["confusion"] == first.metrics.confusion.tolist()
+    assert found["call"] == {"wave2": "wave", "hop": "jump"} and as_dictionary(first)["call"] == {}
+    stored = trained[0] / "evaluation" / "called-one_test" / "evaluation.json"
+    assert json.loads(stored.read_text(encoding="utf-8")) == found
+    card = CliRunner().invoke(app, ["card", str(trained[0])])
+    assert "wave2=wave, hop=jump" in card.output
+    missing = CliRunner().invoke(app, command)
+    output = " ".join(missing.output.split())
+    assert missing.exit_code == 2 and "contains clips of classes 'wave2', 'hop', but the classes of" in output
+    assert "as in --call wave2=NAME" in output
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (["wave2"], "--call wave2: must have the form NAME=VALUE, such as jack=jumping_jacks"),
+        (["wave2=wave", "wave2=jump"], "--call wave2=jump: class 'wave2' is already called 'wave'"),
+        (["wav2=wave"], "--call wav2=wave: there is no class 'wav2' in B.PKL; did you mean wave2?"),
+        (["wave2=wavr"], "--call wave2=wavr: there is no class 'wavr' in RUN; did you mean wave?"),
+        (["wave2=zzz"], "--call wave2=zzz: there is no class 'zzz' in RUN; there are wave, jump, squat"),
+        (["--protocol", "linear", "wave2=wave"], "--call wave2=wave: has no effect with --protocol"),
+    ],
+)
+def test_unknown_names_of_classes_are_answered_with_the_nearest(
+    trained: tuple[Path, Path], tmp_path: Path, call: list[str], message: str
+) -> None:
+    data = with_classes(trained, tmp_path / "b.pkl", wave="wave2")
+    *protocol, last = call if call[0] == "--protocol" else (call[-1],)
+    pairs = [word for pair in (call[:-1] if not protocol else []) for word in ("--call", pair)]
+    command = ["evaluate", str(trained[0]), "--data", str(data), "--no-figures", *protocol, *pairs, "--call", last]
+    if protocol:
+        command.remove("--no-figures")
+    result = CliRunner().invoke(app, command)
+    expected = message.replace("B.PKL", str(data)).replace("RUN", str(trained[0] / "best.safetensors"))
+    assert result.exit_code == 2 and expected in " ".join(result.output.split()), result.output
 
 
 def test_file_without_class_names_is_matched_by_number(trained: tuple[Path, Path], tmp_path: Path) -> None:

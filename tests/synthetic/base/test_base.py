@@ -12,6 +12,7 @@ from pipeline.train.settings import train_settings
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.pickle_writing import write_pickle
 from recognition import packed, runs
+from recognition.data.class_names import pair_of
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset, collate
 from recognition.training.initialising import initialise
@@ -20,7 +21,7 @@ from recognition.training.sizing import recognizer_of
 from synthetic.base.__main__ import main
 from synthetic.base.data import Source, base_set
 from synthetic.base.shipping import ship
-from synthetic.base.words import command_of, pair_of
+from synthetic.base.words import command_of
 from synthetic.motions.actions import actions_of
 from synthetic.motions.clips import make_clip, motion_set
 
@@ -142,5 +143,5 @@ def test_the_recorded_command_names_no_folder_of_this_machine() -> None:
     assert command_of("synthetic.base", words) == (
         "python -m synthetic.base custom --real penn=penn.pkl --real=a=a.pkl --out base runs/x lr=1"
     )
-    with pytest.raises(UsageError, match=r"--real penn: must have the form NAME=VALUE"):
-        pair_of("--real", "penn")
+    with pytest.raises(UsageError, match=r"--real penn: must have the form NAME=VALUE, such as penn=penn_action.pkl"):
+        pair_of("--real", "penn", example="penn=penn_action.pkl")
