@@ -1,9 +1,12 @@
-"""`skelpipe models`: lists the networks, their published accuracy, and what of them is on this machine."""
+"""`skelpipe models`: lists the networks, their published accuracy, and what of them is on this machine.
+
+The recognizers and initial weights of the package come last.
+"""
 
 import importlib.util
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,32 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.reporting.progress import download_progress
+from pose_extraction.engines.engine import has_module
 from pose_extraction.networks.model_zoo import ModelEntry, all_models, lookup
 from pose_extraction.networks.openmmlab import mmlab_packages
 from pose_extraction.networks.weights import cached_path, hub_file, is_here, resolve
+from recognition.packed import BASE, read_described, shipped, shipped_names
+
+
+@dataclass(frozen=True)
+class PackagedWeights:
+    """Weights of the package for stage two.
+
+    Args:
+        name: Name for `--run` and `--init`.
+        kind: "recognizer" or "initial_weights".
+        path: The file.
+        size: Its size in bytes.
+        actions: Number of actions that it recognises; None for initial weights.
+        use: Commands that use it.
+    """
+
+    name: str
+    kind: str
+    path: Path
+    size: int
+    actions: int | None
+    use: tuple[str, ...]
 
 
 def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Console | None = None) -> None:
@@ -27,6 +53,7 @@ def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Con
     console = console or Console()
     if as_json:
         rows = [_json_row(entry, cache_dir) for entry in all_models()]
+        rows += [_json_row_of_weights(one) for one in packaged_weights()]
         # Written directly, because rich wraps long lines at the width of the terminal.
         console.file.write(json.dumps(rows, indent=2) + "\n")
         return
@@ -50,8 +77,9 @@ def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Con
     console.print(f"Short names: {short}.", highlight=False)
     console.print(
         "Input is height x width; ~ marks a size estimated from the number of weights. Weights that are not here are "
-        "downloaded at the first use, or with --download NAME. ONNX files work as well."
+        "downloaded at the first use, or with --download NAME. ONNX files work as well.\n"
     )
+    console.print(_table_of_weights())
 
 
 def fetch(names: Sequence[str], *, console: Console | None = None) -> list[Path]:
@@ -74,6 +102,25 @@ def fetch(names: Sequence[str], *, console: Console | None = None) -> list[Path]
         with download_progress(entry, console) as progress:
             paths.append(resolve(entry, progress=progress))
     return paths
+
+
+def packaged_weights() -> list[PackagedWeights]:
+    """Returns the recognizers and the initial weights that the package contains.
+
+    Raises:
+        WeightsError: A file of the package is missing or damaged.
+    """
+    found = []
+    for name in shipped_names():
+        path = shipped(name)
+        assert path is not None
+        training = f"skelpipe train --init {name}"
+        if name == BASE:
+            found.append(PackagedWeights(name, "initial_weights", path, path.stat().st_size, None, (training,)))
+            continue
+        actions, use = len(read_described(path)["label_names"]), (f"skelpipe predict --run {name}", training)
+        found.append(PackagedWeights(name, "recognizer", path, path.stat().st_size, actions, use))
+    return sorted(found, key=lambda one: one.kind, reverse=True)
 
 
 def missing_packages(entry: ModelEntry) -> list[str]:
@@ -104,4 +151,23 @@ def _json_row(entry: ModelEntry, cache_dir: Path | None) -> dict[str, Any]:
         "path": str(path),
         "on_this_machine": is_here(entry, cache_dir),
         "missing_packages": missing_packages(entry),
+        "actions": None,
+        "use": [f"--{entry.kind} {entry.name}"],
     }
+
+
+def _table_of_weights() -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for title in ("in the package", "actions", "size", "use"):
+        table.add_column(title, no_wrap=title != "use")
+    for one in packaged_weights():
+        actions = "-" if one.actions is None else str(one.actions)
+        table.add_row(one.name, actions, f"{one.size / 1e6:.1f} MB", "\n".join(one.use))
+    return table
+
+
+def _json_row_of_weights(one: PackagedWeights) -> dict[str, Any]:
+    """Returns the keys of a network, null where they mean nothing, and those of the weights."""
+    of_networks = dict.fromkeys((*(field.name for field in fields(ModelEntry)), "revision"))
+    here = {"on_this_machine": True, "missing_packages": [] if has_module("torch") else ["torch"], "aliases": []}
+    return {**of_networks, **asdict(one), "path": str(one.path), **here}

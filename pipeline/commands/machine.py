@@ -21,7 +21,7 @@ def models(
         bool, typer.Option("--json", help="Print JSON.", show_default="no", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """List the available networks, their accuracy, and which weights are on this machine."""
+    """List the networks, their accuracy, which weights are on this machine, and the recognizers of the package."""
     from pipeline.models import fetch
     from pipeline.models import models as list_models
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.models import models
 from pipeline.reporting.progress import download_progress
 from pose_extraction.networks.model_zoo import all_models, lookup
 from pose_extraction.networks.weights import cached_path
+from recognition.packed import FOLDER
 
 
 def printed(width: int = 80, **options: object) -> str:
@@ -59,10 +62,28 @@ def test_networks_without_their_packages_are_marked(tmp_path: Path, monkeypatch:
 
 def test_json_lists_every_model(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in json.loads(printed(width=20, as_json=True, cache_dir=tmp_path))}
-    assert len(rows) == len(all_models())
+    assert len([row for row in rows.values() if row["kind"] in ("estimator", "detector")]) == len(all_models())
     row = rows["vitpose-b"]
     assert (row["input_size"], row["ap"], row["ap_set"], row["size"]) == ([256, 192], 0.756, "COCO val2017", None)
     assert row["on_this_machine"] is False and row["path"].startswith(str(tmp_path))
+
+
+def test_weights_of_the_package_are_listed_with_their_use() -> None:
+    result = CliRunner().invoke(app, ["models"], env={"COLUMNS": "80"})
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert "in the package actions size   use" in lines
+    assert "everyday       24      7.9 MB skelpipe predict --run everyday" in lines
+    assert "                              skelpipe train --init everyday" in lines
+    assert "base           -       1.5 MB skelpipe train --init base" in lines
+    listed = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
+    rows = {row["name"]: row for row in listed}
+    assert (rows["everyday"]["kind"], rows["everyday"]["actions"]) == ("recognizer", 24)
+    assert rows["everyday"]["use"] == ["skelpipe predict --run everyday", "skelpipe train --init everyday"]
+    assert (rows["base"]["kind"], rows["base"]["actions"]) == ("initial_weights", None)
+    assert rows["base"]["size"] == (FOLDER / "base.safetensors").stat().st_size
+    assert Path(rows["base"]["path"]) == FOLDER / "base.safetensors" and rows["vitpose-b"]["actions"] is None
+    # Programs that read the networks find all keys in each object.
+    assert all(row.keys() == rows["vitpose-b"].keys() for row in listed)
 
 
 def test_a_download_is_announced_once_without_a_terminal() -> None:
