@@ -86,7 +86,7 @@ def fetch(names: Sequence[str], *, console: Console | None = None) -> list[Path]
     """Downloads the weights of networks, for later use without a connection.
 
     Args:
-        names: Names of networks.
+        names: Names of networks, or of weights of the package.
         console: Console for the progress; standard error if None.
 
     Returns:
@@ -96,9 +96,13 @@ def fetch(names: Sequence[str], *, console: Console | None = None) -> list[Path]
         UsageError: A network does not exist.
         WeightsError: Weights are not available.
     """
-    entries = [lookup(name) for name in names]
+    # Those of the package need no download.
+    entries = [shipped(name) or lookup(name) for name in names]
     paths = []
     for entry in entries:
+        if isinstance(entry, Path):
+            paths.append(entry)
+            continue
         with download_progress(entry, console) as progress:
             paths.append(resolve(entry, progress=progress))
     return paths

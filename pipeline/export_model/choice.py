@@ -59,10 +59,11 @@ def _export_network(name: str, network: str, kind: str, out: Path, weights: Path
     if out.suffix != ".onnx":
         raise UsageError(f"--out {out}: {name} becomes a single file; pass a name that ends in .onnx")
     refuse_existing(out)
-    from pose_extraction.networks.identity import identify
+    from pose_extraction.networks.identity import NetworkOptions, identify
     from pose_extraction.networks.onnx_export import check_exportable, export_network
 
     # Before weights are downloaded.
     check_exportable(model_zoo.lookup(name, network))
-    export_network(identify(network, name, checkpoint=None if weights is None else str(weights)), out)
+    checkpoint, options = None if weights is None else str(weights), NetworkOptions(weights_option="--weights")
+    export_network(identify(network, name, checkpoint=checkpoint, options=options), out)
     return out

@@ -141,8 +141,7 @@ class _Download:
             expected = f"expected {' or '.join(self.digests)}" if self.digests else "and the server announced no length"
             raise WeightsError(
                 f"{self.url}: the SHA-256 of the {length} bytes received starts with {actual[:8]}, {expected}; they "
-                "were deleted. Try again, or specify a trusted file with "
-                "--checkpoint (for a detector: --detector-checkpoint)"
+                f"were deleted. Try again, or put a trusted file at {self.path}"
             )
         os.fsync(self.part.fileno())
         _note_path(self.path).unlink(missing_ok=True)
@@ -171,8 +170,8 @@ class _Download:
                 break
             time.sleep(_PAUSES[idle])
         raise WeightsError(
-            f"{self.path.name} is not on this machine and could not be downloaded: {reason}. Download {self.url} to "
-            f"{self.path}, or specify a local copy with --checkpoint (for a detector: --detector-checkpoint)"
+            f"{self.path.name} is not on this machine and could not be downloaded: {reason}. Try again, or download "
+            f"{self.url} to {self.path}"
         )
 
     def _try_once(self) -> None:
@@ -210,8 +209,7 @@ class _Download:
                 self._restart()
             elif error.code not in _RETRIED_STATUS:
                 raise WeightsError(
-                    f"{self.url}: {answer}; if you have a copy of {self.path.name}, move it to {self.path} or specify "
-                    "it with --checkpoint"
+                    f"{self.url}: {answer}; if you have a copy of {self.path.name}, move it to {self.path}"
                 ) from error
             raise _CutOffError(answer) from error
         except (OSError, HTTPException) as error:

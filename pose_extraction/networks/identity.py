@@ -44,6 +44,8 @@ class NetworkOptions:
         tiles: See `BlazePoseEstimator`.
         builder: "auto" builds ViTPose by itself; "mmpose" uses mmpose's implementation.
         progress: Called with (bytes on disk, total length or None) while weights are downloaded.
+        weights_option: Option of a command that only reads the weights, for messages; None for commands that run
+            networks, whose options are --checkpoint, --detector-checkpoint, --estimator and --detector.
     """
 
     engine: Engine = field(default_factory=Engine)
@@ -54,6 +56,7 @@ class NetworkOptions:
     tiles: str = "auto"
     builder: str = "auto"
     progress: Callable[[int, int | None], None] | None = None
+    weights_option: str | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,8 @@ def identify(
         engine = replace(engine, precision="fp32")
     if is_onnx(name):
         if checkpoint is not None:
-            raise UsageError(f"{name} contains its own weights, so --checkpoint {checkpoint} cannot be used with it")
+            option = _checkpoint_option(kind)
+            raise UsageError(f"{name} contains its own weights, so {option} {checkpoint} cannot be used with it")
         check_exists(name, kind)
         file = Path(name)
         engine = resolve_engine(engine, onnx=True)
@@ -198,8 +202,27 @@ def identify(
             )
         return NetworkIdentity(display_name(name), kind, checkpoint, engine, entry, None, int(number), builder)
     own = Path(checkpoint) if checkpoint is not None else None
-    file = weights.resolve(entry, progress=options.progress, checkpoint=own)
+    instead = _without_official(kind, entry, options)
+    file = weights.resolve(entry, progress=options.progress, checkpoint=own, instead=instead)
     return NetworkIdentity(display_name(name), kind, _digest(file), engine, entry, file, 0, builder)
+
+
+def _checkpoint_option(kind: str) -> str:
+    return "--checkpoint" if kind == "estimator" else "--detector-checkpoint"
+
+
+def _without_official(kind: str, entry: model_zoo.ModelEntry, options: NetworkOptions) -> str:
+    """Return the options that make the official weights of a network unnecessary, for messages."""
+    if options.weights_option is not None:
+        return f"{options.weights_option} FILE"
+    if entry.family == "onnx":
+        own = f"--{kind} FILE.onnx"
+    else:
+        own = f"{_checkpoint_option(kind)} {'FILE' if entry.wheel is None else 'FOLDER'}"
+    if entry.family == "blazepose":
+        return own
+    first = "" if has_module("openvino") else f", after {installing('blazepose')}"
+    return f"{own}, or --{kind} blazepose{first}"
 
 
 def _identify_published_onnx(
@@ -207,11 +230,11 @@ def _identify_published_onnx(
 ) -> NetworkIdentity:
     if checkpoint is not None:
         raise UsageError(
-            f"{name} is an ONNX file with its own weights; instead of --checkpoint {checkpoint}, pass your own "
-            f"ONNX file as --{kind}"
+            f"{name} is an ONNX file with its own weights; instead of {_checkpoint_option(kind)} {checkpoint}, pass "
+            f"your own ONNX file as --{kind}"
         )
     engine = resolve_engine(options.engine, onnx=True)
-    file = weights.resolve(entry, progress=options.progress)
+    file = weights.resolve(entry, progress=options.progress, instead=_without_official(kind, entry, options))
     return NetworkIdentity(display_name(name), kind, _digest(file), engine, entry, file, 0)
 
 
@@ -232,11 +255,14 @@ def _identify_blazepose(
     engine = resolve_engine(replace(engine, device="cpu", backend="openvino", precision=precision), onnx=False)
     assert entry.wheel is not None
     own = Path(checkpoint) if checkpoint is not None else None
-    folder = weights.resolve(entry, progress=options.progress, checkpoint=own)
+    instead = _without_official(kind, entry, options)
+    folder = weights.resolve(entry, progress=options.progress, checkpoint=own, instead=instead)
     files = wheel_files.files_in(folder, entry.wheel)
     for file in files:
         if not file.is_file():
-            raise WeightsError(f"{file} does not exist; --checkpoint of {name} is a folder with {entry.wheel.names}")
+            raise WeightsError(
+                f"{file} does not exist; {_checkpoint_option(kind)} of {name} is a folder with {entry.wheel.names}"
+            )
     return NetworkIdentity(display_name(name), kind, _digest(*files), engine, entry, folder, 0)
 
 

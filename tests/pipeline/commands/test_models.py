@@ -86,6 +86,11 @@ def test_weights_of_the_package_are_listed_with_their_use() -> None:
     assert all(row.keys() == rows["vitpose-b"].keys() for row in listed)
 
 
+def test_weights_of_the_package_need_no_download() -> None:
+    result = CliRunner().invoke(app, ["models", "--download", "everyday"])
+    assert result.exit_code == 0 and Path(result.stdout.strip()) == FOLDER / "everyday.safetensors"
+
+
 def test_a_download_is_announced_once_without_a_terminal() -> None:
     file = io.StringIO()
     entry = lookup("hrnet")

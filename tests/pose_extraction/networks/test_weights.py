@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from test_support.processes.scripted_server import (
     status,
     without_ranges,
 )
+from test_support.videos.made_video import write_made_clip
 
 CONTENT = random.Random(0).randbytes(700_001)
 HALF = len(CONTENT) // 2
@@ -326,11 +328,49 @@ def test_a_failed_download_points_to_blazepose(
     else:
         # As if it were not installed.
         monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path / "cache"))
     serve(status(404))
     with pytest.raises(WeightsError) as refusal:
-        resolve(ENTRY, cache_dir=tmp_path / "cache")
+        identify("estimator", "hrnet", options=NetworkOptions(Engine("cpu", "torch")))
     wanted = "" if is_installed else ", after pip install '.[blazepose]' in the checkout of skelpipe"
-    assert str(refusal.value).endswith(f". Without this download: --estimator blazepose{wanted}")
+    assert str(refusal.value).endswith(f". Without this file: --checkpoint FILE, or --estimator blazepose{wanted}")
+
+
+RUN = ("--run", "everyday", "--device", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        (("models", "--download", "hrnet"), ""),
+        (("models", "--download", "rtmdet"), ""),
+        (("export-model", "hrnet"), " --weights FILE"),
+        (("predict", "VIDEO", "--estimator", "hrnet", *RUN), " --checkpoint FILE, or --estimator blazepose"),
+        (("predict", "VIDEO", "--estimator", "rtmpose", *RUN), " --estimator FILE.onnx, or --estimator blazepose"),
+        (
+            ("predict", "VIDEO", "--estimator", "hrnet-tiny", "--detector", "rtmdet", *RUN),
+            " --detector-checkpoint FILE, or --detector blazepose",
+        ),
+        (
+            ("extract", "VIDEO", "--estimator", "hrnet-tiny", "--detector", "yolox", "--device", "cpu"),
+            " --detector FILE.onnx, or --detector blazepose",
+        ),
+    ],
+)
+def test_a_failed_download_names_only_options_of_the_command(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], end: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path / "cache"))
+    write_made_clip(tmp_path / "clip.mp4", frames=9, persons=1)
+    serve(status(404))
+    result = CliRunner().invoke(app, [word.replace("VIDEO", "clip.mp4") for word in words])
+    output = " ".join(result.output.split())
+    assert result.exit_code == 1 and "answered 404" in output, output
+    _, _, hint = output.partition(". Without this file:")
+    # Without OpenVINO, the command that installs it follows.
+    assert hint.startswith(end) and (end or not hint)
+    assert set(re.findall(r"--[a-z-]+", output.partition("answered 404")[2])) == set(re.findall(r"--[a-z-]+", end))
 
 
 def test_redirects_to_plain_http_elsewhere_are_refused(serve: Serve, tmp_path: Path) -> None:
