@@ -7,6 +7,7 @@ import typer
 from pipeline.cluster.options import cluster_options
 from pipeline.commands.help_pages import CLUSTER, INPUT, NETWORKS, OTHER, OUTPUT, SPEED, TRACKING
 from pipeline.commands.options import (
+    TILES_HELP,
     ActorCpus,
     ActorMemory,
     Actors,
@@ -125,7 +126,7 @@ def extract(
         str,
         typer.Option(
             metavar="auto|always|never",
-            help="Search tiles of the frame for small persons (blazepose); auto: where nobody is found.",
+            help=TILES_HELP,
             rich_help_panel=NETWORKS,
         ),
     ] = defaults.TILES,

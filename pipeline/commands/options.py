@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from pose_extraction.engines.engine import Engine
 
 
+TILES_HELP = "Search tiles of the frame for small persons (blazepose); auto: where nobody is found."
+
+
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Device of the network.", rich_help_panel=SPEED)]
 
 
@@ -76,6 +79,23 @@ RunDetector = Annotated[
     typer.Option(
         metavar="NAME|FILE.onnx", help="Person detector.", show_default="as in training", rich_help_panel=NETWORKS
     ),
+]
+
+
+RunDetectionThreshold = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|SCORE",
+        help="Minimum box score; auto: per detector.",
+        show_default="as in training",
+        rich_help_panel=NETWORKS,
+    ),
+]
+
+
+RunTiles = Annotated[
+    str | None,
+    typer.Option(metavar="auto|always|never", help=TILES_HELP, show_default="as in training", rich_help_panel=NETWORKS),
 ]
 
 

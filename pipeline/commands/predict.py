@@ -17,8 +17,10 @@ from pipeline.commands.options import (
     Fps,
     KeypointFiles,
     Precision,
+    RunDetectionThreshold,
     RunDetector,
     RunEstimator,
+    RunTiles,
     Stream,
     engine_of,
 )
@@ -55,6 +57,8 @@ def predict(
     detector: RunDetector = None,
     checkpoint: Checkpoint = None,
     detector_checkpoint: DetectorCheckpoint = None,
+    detection_threshold: RunDetectionThreshold = None,
+    tiles: RunTiles = None,
     per_person: Annotated[
         bool | None,
         typer.Option(
@@ -177,7 +181,7 @@ def predict(
             notes=None if out is None else out.with_name(f"{out.name}.notes.jsonl"),
             timed=record is not None,
         ),
-        networks=Networks(estimator, detector, checkpoint, detector_checkpoint),
+        networks=Networks(estimator, detector, checkpoint, detector_checkpoint, detection_threshold, tiles),
         engine=engine_of(device, batch_size, precision, backend),
         file_options=SkeletonFileOptions(split, keypoint_files),
         observer=record,

@@ -107,9 +107,13 @@ def stage_one(trained: DescribedRun, networks: Networks, engine: Engine) -> Extr
         shaping.pop("detection_threshold", None)
     if not searches_tiles(estimator, detector):
         shaping.pop("tiles", None)
+    search = networks.search()
+    # Without the place, so that errors name the options instead of the run.
+    parse_settings({"estimator": estimator, "detector": detector, **search}, place=None)
     return parse_settings(
         {
             **shaping,
+            **search,
             "estimator": estimator,
             "detector": detector,
             "checkpoint": networks.checkpoint,

@@ -3,8 +3,10 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from pipeline.config import parse
+from pipeline.extract.settings import ExtractSettings
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import UsageError
 
@@ -129,9 +131,25 @@ class Networks:
         detector: Name or ONNX file of the person detector; None for that of the run, or the default.
         checkpoint: Weights to use instead of the official ones.
         detector_checkpoint: The same for the detector.
+        detection_threshold: Minimum score of a person box, or "auto"; None for that of the run, or the default.
+        tiles: "always", "never" or "auto": whether BlazePose searches tiles; None as for the threshold.
+
+    Raises:
+        UsageError: The threshold or `tiles` is invalid.
     """
 
     estimator: str | None = None
     detector: str | None = None
     checkpoint: str | None = None
     detector_checkpoint: str | None = None
+    detection_threshold: float | str | None = None
+    tiles: str | None = None
+
+    def __post_init__(self) -> None:
+        # Now, because it takes seconds to load a run.
+        parse(self.search(), ExtractSettings, place=None)
+
+    def search(self) -> dict[str, Any]:
+        """Return the given settings of the search for persons, by their names in `ExtractSettings`."""
+        given = {"detection_threshold": self.detection_threshold, "tiles": self.tiles}
+        return {name: value for name, value in given.items() if value is not None}

@@ -14,6 +14,8 @@ def predict(
     *,
     estimator: str | Path | None = None,
     detector: str | Path | None = None,
+    detection_threshold: float | Literal["auto"] | None = None,
+    tiles: Literal["auto", "always", "never"] | None = None,
     per_person: bool | None = None,
     windows: float | None = None,
     threshold: float | Literal["auto"] | None = None,
@@ -34,6 +36,10 @@ def predict(
         run: Run directory, or one of its files of weights; None for the newest run in runs/.
         estimator: Pose estimator: a name or an ONNX file; None for the one of the training data.
         detector: Person detector: a name or an ONNX file; None for the one of the training data.
+        detection_threshold: Minimum score of a person box, in (0, 1); "auto" for the detector's default; None for the
+            one of the training data.
+        tiles: "always", "never" or "auto": whether BlazePose searches tiles of the frame for small persons; None as for
+            the training data.
         per_person: True for one prediction per tracked person, False for all persons together; None for all together,
             or per person if `windows` is given.
         windows: Length of sliding windows in seconds; equal neighbours are merged. None for one prediction per clip.
@@ -75,7 +81,12 @@ def predict(
         [clips] if isinstance(clips, str | Path) else list(clips),
         Path(run) if run is not None else None,
         PredictOptions(scope, windows, drawn, fps=fps, stream=stream),
-        networks=Networks(*(None if name is None else str(name) for name in (estimator, detector))),
+        networks=Networks(
+            None if estimator is None else str(estimator),
+            None if detector is None else str(detector),
+            detection_threshold=detection_threshold,
+            tiles=tiles,
+        ),
         engine=Engine(device),
         console=Console(stderr=True),
     )

@@ -129,6 +129,8 @@ CASES = {
     "serve --data data.pkl": (2, "--data data.pkl: is a file"),
     "evaluate --precision fp8": (2, "--precision fp8: must be one of"),
     "predict clips/clip.mp4 --backend nosuch": (2, "--backend nosuch: must be one of"),
+    "predict clips/clip.mp4 --tiles nosuch": (2, "--tiles nosuch: must be "),
+    "predict clips/clip.mp4 --detection-threshold 2": (2, "--detection-threshold 2: must be "),
     "predict clips/clip.mp4 --threshold nosuch": (2, "--threshold nosuch: must be a probability from 0 to 1"),
     "robustness nosuch --only nosuch": (2, "--only nosuch: unknown family of perturbations"),
     "serve --run nosuch": (1, "nosuch: no such run"),

@@ -1,13 +1,18 @@
 """`skelpipe predict` configures stage one as for the training skeletons of the run."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.extract.settings import ExtractSettings
 from pipeline.predict.networks import detector_for, stage_one
 from pipeline.predict.options import Networks
@@ -146,6 +151,37 @@ def test_tiles_of_the_training_are_searched_only_if_blazepose_finds_the_persons(
     assert stage_one(run, Networks(), Engine(device="cpu")).tiles == "always"
     for requested in (Networks("hrnet-tiny"), Networks(detector="rtmdet-nano-rendered")):
         assert stage_one(run, requested, Engine(device="cpu")).tiles == "auto"
+
+
+def test_options_of_the_search_for_persons_replace_those_of_the_training(made: Trained) -> None:
+    known = {"estimator": "blazepose", "tiles": "always", "detection_threshold": 0.6}
+    run, engine = replace(made, estimator="blazepose", extraction=known), Engine(device="cpu")
+    settings = stage_one(run, Networks(tiles="never", detection_threshold="0.7"), engine)
+    assert (settings.tiles, settings.score_threshold) == ("never", 0.7)
+    settings = stage_one(run, Networks(tiles="auto", detection_threshold="auto"), engine)
+    assert (settings.tiles, settings.score_threshold) == ("auto", 0.5)
+    with pytest.raises(UsageError, match=r"^--tiles always: has no effect, because rtmdet finds the persons"):
+        stage_one(run, Networks("vitpose", tiles="always"), engine)
+
+
+@pytest.mark.parametrize("threshold", [None, "0.001"])
+def test_predict_finds_persons_above_the_given_score(
+    clips: Path, tmp_path: Path, networks: tuple[Path, Path], threshold: str | None
+) -> None:
+    """A detector whose scores are a twenty-fifth of those of the tiny one, so below its threshold."""
+    unsure = onnx.load(networks[1])
+    (mass,) = (one for one in unsure.graph.initializer if one.name == "full_mass")
+    mass.CopyFrom(onnx.numpy_helper.from_array(np.asarray(100_000, np.float32), "full_mass"))
+    onnx.save(unsure, tmp_path / "unsure.onnx")
+    shutil.copy(networks[1].with_suffix(".yaml"), tmp_path / "unsure.yaml")
+    (video,) = (clips / "run").glob("clip 0*")
+    words = ["predict", str(video), "--run", "everyday", "--device", "cpu", "--json", "--estimator", str(networks[0])]
+    words += ["--detector", str(tmp_path / "unsure.onnx")]
+    words += [] if threshold is None else ["--detection-threshold", threshold]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    # Cleaning removes persons whom the detector is so unsure of.
+    assert ("of 20 raw poses" in json.loads(result.stdout)["reason"]) == (threshold is not None)
 
 
 def test_detector_threshold_defaults_to_that_of_the_model_table() -> None:
