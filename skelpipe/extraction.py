@@ -94,8 +94,8 @@ def extract(
         labels: "auto" for NTU file names or the names of the folders, "none", or the path of a CSV file.
         overwrite: Whether to replace existing results.
         estimator: Pose estimator: a name listed by `skelpipe models`, or the path of an ONNX file.
-        detector: Person detector: a name, or the path of an ONNX file; "auto" is "rtmdet", where the estimator needs
-            one. Ignored by estimators that need none.
+        detector: Person detector: a name, or the path of an ONNX file; "auto" is the one that suits the
+            estimator: "rtmdet" or, for RTMPose, a YOLOX. Ignored by estimators that need none.
         device: "auto", "cpu", "cuda:N", or several GPUs, "cuda:0,1", which share the videos. On a Ray cluster "auto",
             "cpu" or "cuda".
         backend: "auto", "torch", "openvino" or "onnxruntime"; the library that runs the networks.

@@ -16,7 +16,7 @@ class PoseEstimator:
     Args:
         estimator: Pose estimator: a name listed by `skelpipe models`, or the path of an ONNX file.
         detector: Person detector: a name, the path of an ONNX file, or an object with the method `detect`; "auto" is
-            "rtmdet", where the estimator needs one. Ignored by estimators that need none.
+            the one that suits the estimator: "rtmdet" or, for RTMPose, a YOLOX. Ignored by estimators that need none.
         checkpoint: Weights of the estimator instead of the official ones; "seed:N" for random weights.
         detector_checkpoint: The same for the detector.
         device: "auto", "cpu" or "cuda:N".

@@ -51,7 +51,7 @@ def extract(
         str,
         typer.Option(
             metavar="auto|NAME|FILE.onnx",
-            help="Person detector; see `skelpipe models`. auto: rtmdet, where the estimator needs one.",
+            help="Person detector; see `skelpipe models`. auto: rtmdet, for rtmpose a yolox.",
             rich_help_panel=NETWORKS,
         ),
     ] = defaults.DETECTOR,

@@ -13,6 +13,8 @@ import typer.main
 from pipeline import cli, read_skeletons
 from pipeline.commands.help_pages import PANELS, panels_of
 from pose_extraction._version import __version__
+from pose_extraction.networks.model_zoo import all_models
+from pose_extraction.networks.names import DEFAULT_DETECTOR, detector_of
 
 HEAVY = ("torch", "mmpose", "mmengine", "mmdet", "mmcv", "openpifpaf", "cv2", "numpy", "av", "onnxruntime", "openvino")
 
@@ -72,6 +74,15 @@ def test_options_whose_value_is_called_like_them_are_named_explicitly(command):
             if isinstance(one, typer.models.OptionInfo) and (one.metavar or "").lower().replace("_", "-") == name:
                 # Typer keeps the first of the names as the default.
                 assert f"--{name}" in (one.default, *one.param_decls), name
+
+
+def test_the_help_of_extract_names_every_detector_that_auto_chooses():
+    (option,) = (param for param in COMMANDS["extract"].params if param.name == "detector")
+    pairs = {entry.name: detector_of(entry.name) for entry in all_models() if entry.kind == "estimator"}
+    for estimator, detector in pairs.items():
+        if detector is not None:
+            assert detector.partition("-")[0] in option.help, estimator
+            assert estimator.partition("-")[0] in option.help or detector == DEFAULT_DETECTOR, estimator
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
