@@ -57,6 +57,7 @@ class Comparison:
         only_first: Number of poses in the first file without counterpart.
         only_second: The same for the second file.
         joints: The joints of COCO-17.
+        files: Paths of both files.
     """
 
     first: str
@@ -67,6 +68,14 @@ class Comparison:
     only_first: int
     only_second: int
     joints: tuple[JointComparison, ...]
+    files: tuple[str, str]
+
+    def headings(self) -> tuple[str, str]:
+        """Return the names of both estimators; if they are equal, with as much of the paths as tells them apart."""
+        if self.first != self.second:
+            return self.first, self.second
+        one, other = _parts_that_differ(*map(Path, self.files))
+        return f"{self.first} ({one})", f"{self.second} ({other})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,22 @@ def compare_files(first: Path, second: Path) -> Comparison:
             counts += (1, len(matches), len(here) - len(matches), len(there) - len(matches))
             pairs += [(here[row], there[column], size) for row, column, size in matches]
     frames, poses, only_first, only_second = (int(count) for count in counts)
-    return Comparison(name, other_name, len(common), frames, poses, only_first, only_second, _joints(pairs))
+    return Comparison(
+        name, other_name, len(common), frames, poses, only_first, only_second, _joints(pairs), (str(first), str(second))
+    )
+
+
+def _parts_that_differ(first: Path, second: Path) -> tuple[str, str]:
+    """Return the stems of two paths; if these are equal, names or the last folders, too; the order for one file."""
+    one, other = first.resolve(), second.resolve()
+    if one == other:
+        return "first", "second"
+    if one.stem != other.stem:
+        return one.stem, other.stem
+    count = 1
+    while one.parts[-count:] == other.parts[-count:]:
+        count += 1
+    return Path(*one.parts[-count:]).as_posix(), Path(*other.parts[-count:]).as_posix()
 
 
 def _clips_of(path: Path) -> tuple[dict[str, _Clip], str]:
@@ -181,7 +205,7 @@ def as_json(comparison: Comparison) -> str:
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Prints the counts, and a table with one line per joint."""
-    first, second = comparison.first, comparison.second
+    first, second = comparison.headings()
     console.print(
         f"{counted(comparison.clips, 'clip')}, {counted(comparison.frames, 'frame')}, "
         f"{counted(comparison.poses, 'pose')} in both; "

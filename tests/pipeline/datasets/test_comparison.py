@@ -24,7 +24,9 @@ def standing(frames: int, x: float) -> np.ndarray:
     return np.tile(STANDING * TORSO / np.linalg.norm(body) + [x, 200.0], (frames, 1, 1))
 
 
-def write(path: Path, keypoint: np.ndarray, score: np.ndarray | None = None, *, frames=None, name="clip") -> Path:
+def write(
+    path: Path, keypoint: np.ndarray, score: np.ndarray | None = None, *, frames=None, name="clip", estimator=None
+) -> Path:
     length = keypoint.shape[1]
     score = np.ones(keypoint.shape[:3], np.float32) if score is None else score
     clip = {
@@ -36,7 +38,7 @@ def write(path: Path, keypoint: np.ndarray, score: np.ndarray | None = None, *, 
         "keypoint": np.where(score[..., None] > 0, keypoint, 0).astype(np.float32),
         "keypoint_score": score,
         "frame_index": np.arange(length) if frames is None else frames,
-        "estimator": path.stem,
+        "estimator": estimator or path.stem,
     }
     write_pickle(path, {"split": {}, "annotations": [clip]})
     return path
@@ -81,6 +83,32 @@ def test_files_without_common_clips_are_refused(tmp_path: Path) -> None:
     two = write(tmp_path / "two.pkl", standing(3, 0.0)[None], name="other")
     with pytest.raises(UsageError, match=r"no clip in common.*'clip'.*'other'"):
         compare_files(one, two)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "headings"),
+    [
+        ("a/one.pkl", "b/two.pkl", ("made (one)", "made (two)")),
+        ("a/one.pkl", "b/one.pkl", ("made (a/one.pkl)", "made (b/one.pkl)")),
+        ("a/c/one.pkl", "b/c/one.pkl", ("made (a/c/one.pkl)", "made (b/c/one.pkl)")),
+        ("c/one.pkl", "b/c/one.pkl", ("made (FOLDER/c/one.pkl)", "made (b/c/one.pkl)")),
+        ("one.pkl", "one.pkl", ("made (first)", "made (second)")),
+    ],
+)
+def test_files_of_one_estimator_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, two: str, headings: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in map(Path, (one, two)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, standing(3, 100.0)[None], estimator="made")
+    shown = CliRunner().invoke(app, ["stats", one, two, "--compare"], env={"COLUMNS": "200"})
+    first, second = (heading.replace("FOLDER", tmp_path.name) for heading in headings)
+    assert f"only {first}: 0, only {second}: 0" in shown.output
+    (row,) = (line for line in shown.output.splitlines() if first in line and second in line and "only" not in line)
+    assert row.index(first) < row.rindex(second)
+    printed = json.loads(CliRunner().invoke(app, ["stats", one, two, "--compare", "--json"]).output)
+    assert (printed["first"], printed["second"], printed["files"]) == ("made", "made", [one, two])
 
 
 def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
