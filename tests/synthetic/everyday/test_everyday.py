@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.pickles import read_pickle
 from recognition import packed, runs
 from synthetic.everyday import __main__ as command
-from synthetic.everyday.merging import Part, merged
 from test_support.clips.made_motions import write_motions
 
 SMALL = ("model.dim=16", "phase1_epochs=1", "phase2_epochs=1", "warmup_epochs=0", "device=cpu", "data.workers=0")
@@ -57,9 +55,3 @@ def test_the_card_of_a_shipped_recognizer_has_its_accuracy_and_its_answers_to_ot
     unknown, names = (cell.strip() for cell in row.strip("|").split("|")[1:])
     wrong = sum(int(part.rpartition(" ")[2]) for part in names.split(", ") if part)
     assert unknown == f"{12 - wrong} of 12" and wrong <= 2
-
-
-def test_a_new_name_for_a_class_that_no_file_has_is_refused(tmp_path: Path) -> None:
-    part = Part("one", write_motions(tmp_path / "first.pkl", clips=12))
-    with pytest.raises(UsageError, match=r"--call jump=\.\.\.: no file has a class of this name"):
-        merged([part], {"jump": "hop"})
