@@ -32,7 +32,12 @@ class Rejection:
     most_unknown: float = math.inf
 
     def applies_to(self, probability: float, unknown: float) -> bool:
-        """Return whether a prediction with this probability and unknown score is reported as unknown."""
+        """Return whether a prediction is reported as unknown.
+
+        Args:
+            probability: Probability of its most probable action, in [0, 1].
+            unknown: Its unknown score. NaN, like a NaN probability, is no reason to report it as unknown.
+        """
         return probability < self.least_probability or unknown > self.most_unknown
 
 
