@@ -46,7 +46,7 @@ def results_folder(weights: Path) -> Path:
     """
     address = hub.address_of(weights)
     if address is None:
-        return RUNS / weights.stem if weights.parent == FOLDER else weights.parent
+        return RUNS / weights.stem if weights.resolve().parent == FOLDER.resolve() else weights.parent
     return RUNS / f"{address.repo.replace('/', '--')}-{(address.revision or '')[:8]}"
 
 

@@ -94,6 +94,9 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
             if name.startswith(_RECOGNIZER)
         }
         apply_state_dict(recognizer, weights, source=path, ignore=())
+        confidence = confidence_from(content.get("confidence"))
+        if confidence.of_descriptors and (recognizer.movement is None or not recognizer.movement.is_fitted):
+            raise ValueError("confidence.of_descriptors is true, but there is no classifier of descriptors")
         return Trained(
             recognizer=recognizer.eval(),
             settings=settings,
@@ -107,7 +110,7 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
             phase=content.get("phase"),
             dimensions=content.get("dimensions"),
             extraction=content.get("extraction", {}),
-            confidence=confidence_from(content.get("confidence")),
+            confidence=confidence,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: is incomplete ({error}); train again, or use another file of the run") from (error)

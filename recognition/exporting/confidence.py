@@ -29,8 +29,8 @@ class CalibratedOutput(nn.Module):
 
         Args:
             logits: float32 (N, K).
-            own: float32 (N, K), logits of the classifier of descriptors alone; None without one.
             described: float32 (N, D), descriptors, NaN where unknown, or the features of the network.
+            own: float32 (N, K), logits of the classifier of descriptors alone; None without one.
         """
         scaled = logits.double() / self.temperature
         certain = scaled.softmax(dim=1)

@@ -108,25 +108,27 @@ def _fitted_confidence(
     if np.isinf(known.features).any():
         return None
     distance = fit_feature_distance(known.features, known.labels)
-    logits, labels, distances, scored = [], [], [], []
+    logits, labels, distances = [], [], []
+    # What the network answers to clips that it was trained on says nothing about others, so that with these clips the
+    # unknown score, and its threshold, are based on the classifier of descriptors alone.
+    scored: list[np.ndarray] | None = None if further is None else []
     if len(held_out):
         apart = _outputs(prepared, held_out, objective, loop)
         logits, labels, distances = [apart.logits], [apart.labels], [distance(apart.features)]
-        scored = [] if apart.of_descriptors is None else [apart.of_descriptors]
-    if further is not None:
+        if scored is not None and apart.of_descriptors is not None:
+            scored.append(apart.of_descriptors)
+    if further is not None and scored is not None:
         own = _outputs(prepared, further.indices, objective, loop)
         logits.append(further.logits)
         scored.append(further.logits)
         labels.append(own.labels)
         distances.append(left_out_distances(own.features, own.labels, further.groups))
-    # A network's probabilities for clips that it was trained on say nothing about others, so that the unknown score,
-    # and its threshold, cannot be based on the joint logits.
     return fit_on_finite(
         np.concatenate(logits),
         np.concatenate(labels),
         distance=distance,
         distances=np.concatenate(distances),
-        of_descriptors=np.concatenate(scored) if scored else None,
+        of_descriptors=None if scored is None else np.concatenate(scored),
     )
 
 

@@ -44,7 +44,8 @@ def measure(recognizer: Recognizer, batches: Iterable[Batch], fabric: "Fabric") 
         network = recognizer.of_network(batch)[1].float()
         own = None
         if movement is not None and batch.descriptor is not None and movement.is_fitted:
-            own = movement(batch.descriptor)
+            with torch.autocast(device.type, enabled=False):
+                own = movement(batch.descriptor)
         for row, share in enumerate(shares):
             logits = network
             if movement is not None and own is not None:
@@ -53,8 +54,8 @@ def measure(recognizer: Recognizer, batches: Iterable[Batch], fabric: "Fabric") 
             loss[row] += nn.functional.cross_entropy(logits, batch.label, reduction="sum")
             pairs = batch.label * classes + logits.argmax(1)
             confusion[row] += torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-    own = torch.cat([confusion.flatten(), loss])
-    total: torch.Tensor = fabric.all_reduce(own, reduce_op="sum")  # type: ignore[assignment]
+    here = torch.cat([confusion.flatten(), loss])
+    total: torch.Tensor = fabric.all_reduce(here, reduce_op="sum")  # type: ignore[assignment]
     confusion, loss = total[: -len(shares)].reshape(confusion.shape), total[-len(shares) :]
     clips = float(confusion[0].sum())
     best = int(loss.argmin()) if clips >= FEWEST_CLIPS else shares.index(DEFAULT_SHARE if len(shares) > 1 else 1.0)

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from recognition import run_file, runs
 from recognition.data.clip_transforms import AUTO_FLIP
 from recognition.data.descriptors.kernel_ridge import ROWS_OF_CHOICE, left_out_likelihood, rows_of_choice
+from recognition.settings import Auto
 from recognition.training.fitted_clips import FittedClips, Views, choose_clips
-from recognition.training.initialising import earlier_run
 from recognition.training.movement import SHARES_OF_GROUPS
 from recognition.training.preparation import Prepared
 
@@ -29,18 +30,27 @@ def with_mirroring(prepared: Prepared) -> Prepared:
         prepared: Data and settings of a run; those without a classifier of descriptors are returned as they are.
 
     Raises:
-        WeightsError: The earlier run does not exist, or is damaged.
+        WeightsError: The initial run does not exist, or is damaged.
     """
     settings = prepared.settings
     data = settings.data
     if data.flip != "auto" or data.descriptors is not True:
         return prepared
     if settings.training.keep_descriptors:
-        earlier = None if settings.init is None else earlier_run(settings.init)
-        flip_share = data.flip if earlier is None else earlier.settings.data.flip
+        flip_share = _flip_of(settings.init, data.flip)
     else:
         flip_share = 0.0 if _mirror_images_harm(prepared) else AUTO_FLIP
     return prepared.with_settings(settings.model_copy(update={"data": data.model_copy(update={"flip": flip_share})}))
+
+
+def _flip_of(init: str | None, otherwise: float | Auto) -> float | Auto:
+    """Return the probability of mirroring of an initial run; `otherwise` for weights that are not those of one."""
+    path = runs.run_file(init) if init is not None else None
+    if path is None or not run_file.is_run_file(path):
+        return otherwise
+    # A pre-trained encoder is refused later, with what it is.
+    flip: float | Auto = run_file.load_facts(path)["settings"]["data"].get("flip", otherwise)
+    return flip
 
 
 def _mirror_images_harm(prepared: Prepared) -> bool:

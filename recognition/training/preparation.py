@@ -100,6 +100,11 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
     if automatic and fits_base(model, data) and shipped(BASE) is not None:
         settings = settings.model_copy(update={"init": BASE})
     data = data.model_copy(update={"descriptors": _uses_descriptors(data, clips, layout)})
+    if settings.training.keep_descriptors and not data.descriptors:
+        raise UsageError(
+            f"training.keep_descriptors keeps the descriptors of {settings.init}, but this run has none "
+            f"(data.descriptors is {settings.data.descriptors}, joints {layout.name} in {clips.dimensions}D); omit it"
+        )
     gru.check_recurrent(model, data, settings.training.objective)
     baselines.check_baseline(settings, layout=layout.name, dimensions=clips.dimensions)
     resolved = resolve(

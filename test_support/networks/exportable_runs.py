@@ -76,6 +76,7 @@ def made_trained(
     dimensions: int = 2,
     kind: str = "combined",
     threshold: float | None = None,
+    of_descriptors: bool = False,
     path: Path = Path("run"),
 ) -> Trained:
     """Return a run with random weights; if it has descriptors, with a random classifier of them.
@@ -87,6 +88,7 @@ def made_trained(
         dimensions: Coordinates per joint.
         kind: Its unknown score.
         threshold: Its threshold.
+        of_descriptors: Whether that score is of its classifier of descriptors alone.
         path: Its path.
     """
     settings = RunSettings(data=DataSettings(**data), model=ModelSettings(**model))
@@ -105,7 +107,7 @@ def made_trained(
         recognizer.movement.set_fitted(_made_classifier(rng), network_share=0.4)
     described = SIZE if settings.data.descriptors else recognizer.head.fc2.in_features
     distance = _made_distance(described, rng) if kind in ("combined", "distance") else None
-    confidence = Confidence(1.3, kind, threshold, None, 50, distance, (0.7, 3.0), doubt=0.02)
+    confidence = Confidence(1.3, kind, threshold, None, 50, distance, (0.7, 3.0), 0.02, of_descriptors)
     return Trained(
         recognizer=recognizer.eval(),
         settings=settings,

@@ -50,6 +50,19 @@ def test_every_unknown_score_is_that_of_the_run(kind: str) -> None:
     np.testing.assert_allclose(computed_by(trained, clips)[1], expected_of(trained, clips)[1], rtol=1e-4, atol=1e-5)
 
 
+def test_the_unknown_score_of_the_classifier_of_descriptors_is_that_of_the_run() -> None:
+    data, model, _ = RUNS["everyday"]
+    clips = made_clips(6)
+    scores = []
+    for of_descriptors in (False, True):
+        trained = made_trained(data, model, of_descriptors=of_descriptors)
+        (probabilities, unknown), (expected, score) = computed_by(trained, clips), expected_of(trained, clips)
+        np.testing.assert_allclose(probabilities, expected, atol=1e-4)
+        np.testing.assert_allclose(unknown, score, rtol=1e-4, atol=1e-4)
+        scores.append(score)
+    assert np.abs(scores[0] - scores[1]).max() > 0.02
+
+
 def test_descriptors_are_those_of_numpy() -> None:
     clips = made_clips(40)
     keypoint, score, frames, _, time, _ = (torch.from_numpy(array) for array in arrays_of(clips))

@@ -11,8 +11,8 @@ from scipy.special import softmax
 
 from pipeline.train.settings import resumed_train_settings
 from pose_extraction.engines.engine import Engine
-from pose_extraction.errors import UsageError
-from recognition import runs
+from pose_extraction.errors import UsageError, WeightsError
+from recognition import run_file, runs
 from recognition.confidence.confidence import KEPT, fit_confidence
 from recognition.confidence.feature_distance import fit_feature_distance, left_out_distances
 from recognition.data.clip_transforms import ClipTransforms
@@ -107,6 +107,30 @@ def test_a_network_that_has_learned_little_makes_no_known_clip_unknown(tmp_path:
     descriptors = np.stack([training[place].descriptor for place in range(len(training))])
     own = movement(torch.from_numpy(descriptors)).numpy()
     np.testing.assert_allclose(scores.unknown, confidence.unknown(own, descriptors), rtol=1e-6)
+
+
+def test_with_enough_held_out_clips_the_unknown_score_includes_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recognition.training.calibrating.ENOUGH_HELD_OUT", 4)
+    trained = runs.load_run(train(settings_for(tmp_path, holdout=0.3)))
+    assert trained.confidence.clips >= 4 and not trained.confidence.of_descriptors
+
+
+def test_a_score_of_a_classifier_that_is_missing_is_refused(run: Path) -> None:
+    content = run_file.load(runs.run_file(run))
+    content["model"] = {name: tensor for name, tensor in content["model"].items() if ".movement." not in name}
+    damaged = run.parent / "damaged.safetensors"
+    run_file.save(damaged, content)
+    with pytest.raises(WeightsError, match="of_descriptors is true, but there is no classifier of descriptors"):
+        runs.load_run(damaged)
+
+
+def test_descriptors_cannot_be_kept_in_a_run_without_any(run: Path, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, descriptors=False)
+    training = settings.training.model_copy(update={"keep_descriptors": True})
+    with pytest.raises(UsageError, match=r"has none \(data\.descriptors is False, joints coco17 in 2D\)"):
+        prepare(settings.model_copy(update={"init": str(run), "training": training}))
 
 
 def test_clips_are_mirrored_unless_left_and_right_are_told_apart(tmp_path: Path) -> None:
