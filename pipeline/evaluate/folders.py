@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from pose_extraction.errors import UsageError
@@ -14,13 +15,14 @@ from recognition.run_names import results_folder
 FOLDER, JSON_NAME, SCORES_NAME = "evaluation", "evaluation.json", "scores.npz"
 
 
-def folder_for(weights: Path, data: Path, what: str) -> Path:
-    """Create the folder of an evaluation below its run; different weights and files get different folders.
+def folder_for(weights: Path, data: Path, what: str, *, call: Mapping[str, str] | None = None) -> Path:
+    """Create the folder of an evaluation below its run: another for other weights, files or names of classes.
 
     Args:
         weights: The run's file of weights.
         data: The skeleton file.
         what: Subject of the measurement, such as the split.
+        call: Names of the run's classes by names of the file's classes, for those that differ.
 
     Returns:
         The folder.
@@ -33,7 +35,7 @@ def folder_for(weights: Path, data: Path, what: str) -> Path:
     parent = results_folder(weights)
     for number in itertools.count(1):
         folder = parent / FOLDER / (name if number == 1 else f"{name}-{number}")
-        if not (folder / JSON_NAME).is_file() or _is_of(folder / JSON_NAME, data):
+        if not (folder / JSON_NAME).is_file() or _is_of(folder / JSON_NAME, data, call or {}):
             break
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,11 +51,13 @@ def folder_for(weights: Path, data: Path, what: str) -> Path:
     return folder
 
 
-def _is_of(evaluation: Path, data: Path) -> bool:
-    """Whether an evaluation belongs to a skeleton file."""
+def _is_of(evaluation: Path, data: Path, call: Mapping[str, str]) -> bool:
+    """Whether an evaluation belongs to a skeleton file whose classes have these names in the run."""
     try:
-        before = json.loads(evaluation.read_text(encoding="utf-8"))["data"]
+        before = json.loads(evaluation.read_text(encoding="utf-8"))
+        path = Path(before["data"])
     except (ValueError, KeyError, TypeError):
         # The file was not written by this program, so it may be overwritten.
         return True
-    return Path(before).resolve() == data.resolve()
+    # Protocols and earlier versions call no class otherwise.
+    return path.resolve() == data.resolve() and before.get("call", {}) == call

@@ -81,7 +81,7 @@ def evaluate(
     chosen = _select(clips, split, trained, call)
     dataset = SkeletonDataset(clips, chosen.indices, trained.settings.data, train=False)
     # Create the folder before the long computation, so that errors appear early.
-    folder = folder_for(trained.path, path, split)
+    folder = folder_for(trained.path, path, split, call=call)
     with progress_bar(console, len(dataset)) as advance:
         scores = scores_of(trained, dataset, engine, progress=advance)
     scores = replace(scores, labels=chosen.labels)

@@ -9,20 +9,21 @@ from pose_extraction.errors import UsageError
 _MOST_LISTED = 30
 
 
-def pair_of(option: str, word: str, *, example: str) -> tuple[str, str]:
+def pair_of(option: str, word: str, *, example: str, form: str = "NAME=VALUE") -> tuple[str, str]:
     """Split the value of an option into name and value.
 
     Args:
         option: The option, for the message.
-        word: Its value, `NAME=VALUE`.
+        word: Its value, such as `NAME=VALUE`.
         example: A valid value, for the message.
+        form: How the help of the option calls the two, for the message.
 
     Raises:
         UsageError: It does not have this form.
     """
     name, equals, value = word.partition("=")
     if not (name and equals and value):
-        raise UsageError(f"{option} {word}: must have the form NAME=VALUE, such as {example}")
+        raise UsageError(f"{option} {word}: must have the form {form}, such as {example}")
     return name, value
 
 
@@ -38,7 +39,7 @@ def names_of(option: str, words: Iterable[str]) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for word in words:
-        old, new = pair_of(option, word, example="jack=jumping_jacks")
+        old, new = pair_of(option, word, example="jack=jumping_jacks", form="OLD=NEW")
         if names.setdefault(old, new) != new:
             raise UsageError(f"{option} {word}: class {old!r} is already called {names[old]!r}; omit one of the two")
     return names

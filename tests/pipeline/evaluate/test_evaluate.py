@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -35,13 +36,18 @@ ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
 
 
 def evaluated(
-    run: Path | None, data: Path | None = None, split: str | None = None, *, skip_bad: bool = False
+    run: Path | None,
+    data: Path | None = None,
+    split: str | None = None,
+    *,
+    skip_bad: bool = False,
+    call: Mapping[str, str] | None = None,
 ) -> tuple[Evaluation, str]:
     """Evaluate without figures; return the result and the console output."""
     printed = io.StringIO()
     console = Console(file=printed, width=400)
     return evaluate(
-        run, data, split, engine=ENGINE, skip_bad=skip_bad, figures=False, console=console
+        run, data, split, engine=ENGINE, skip_bad=skip_bad, call=call, figures=False, console=console
     ), printed.getvalue()
 
 
@@ -187,17 +193,31 @@ def test_classes_with_other_names_are_called_as_in_the_run(trained: tuple[Path, 
     stored = trained[0] / "evaluation" / "called-one_test" / "evaluation.json"
     assert json.loads(stored.read_text(encoding="utf-8")) == found
     card = CliRunner().invoke(app, ["card", str(trained[0])])
-    assert "wave2=wave, hop=jump" in card.output
+    assert "wave2=wave, hop=jump" in card.output and "name: called (classes renamed)\n" in card.output
     missing = CliRunner().invoke(app, command)
     output = " ".join(missing.output.split())
     assert missing.exit_code == 2 and "contains clips of classes 'wave2', 'hop', but the classes of" in output
     assert "as in --call wave2=NAME" in output
 
 
+def test_results_with_other_names_of_classes_have_a_folder_of_their_own(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(trained[0], tmp_path / "run"))
+    shutil.rmtree(run / "evaluation", ignore_errors=True)
+    first, _ = evaluated(run)
+    before = (first.folder / "evaluation.json").read_bytes()
+    swapped = {"wave": "jump", "jump": "wave"}
+    second, again = (evaluated(run, call=swapped)[0] for _ in range(2))
+    assert second.folder == again.folder == first.folder.with_name(f"{first.folder.name}-2")
+    assert (first.folder / "evaluation.json").read_bytes() == before
+    assert evaluated(run)[0].folder == first.folder
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (["wave2"], "--call wave2: must have the form NAME=VALUE, such as jack=jumping_jacks"),
+        (["wave2"], "--call wave2: must have the form OLD=NEW, such as jack=jumping_jacks"),
         (["wave2=wave", "wave2=jump"], "--call wave2=jump: class 'wave2' is already called 'wave'"),
         (["wav2=wave"], "--call wav2=wave: there is no class 'wav2' in B.PKL; did you mean wave2?"),
         (["wave2=wavr"], "--call wave2=wavr: there is no class 'wavr' in RUN; did you mean wave?"),
