@@ -64,20 +64,24 @@ def shown(path: Path) -> str:
     return name_of(path) if is_packed(path) else hub.described(path)
 
 
-def meant(run: str | Path, folder: Path = RUNS) -> str | None:
-    """Return a question about the run that a mistyped name resembles; None for a path, or if it resembles none.
+def meant(run: str | Path, folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _: True) -> str | None:
+    """Return a question about the run that a mistyped name resembles; None for other paths, or if it resembles none.
 
     Args:
         run: What was given; there is no such run.
         folder: Folder that contains the runs.
+        wanted: Filter for run directories and files of the package's weights.
     """
-    if len(Path(run).parts) != 1:
+    if not _may_be_name(run, folder):
         return None
-    known = {path.name.lower(): str(path) for path in _saved_runs(folder)}
+    known = {path.name.lower(): str(path) for path in _saved_runs(folder) if wanted(path)}
     for name in shipped_names():
+        path = shipped(name)
+        if path is None or not wanted(path):
+            continue
         use = "initial weights for `skelpipe train --init`" if name == BASE else "a recognizer of the package"
         known[name] = f"{name}, {use}"
-    near = difflib.get_close_matches(str(run).lower(), known, n=1)
+    near = difflib.get_close_matches(Path(run).name.lower(), known, n=1)
     return f"did you mean {known[near[0]]}?" if near else None
 
 
@@ -91,15 +95,20 @@ def no_such_run(run: str | Path, folder: Path = RUNS) -> str:
     question = meant(run, folder)
     if question is not None:
         return question
-    if len(Path(run).parts) != 1:
+    if not _may_be_name(run, folder):
         return "pass a directory of `skelpipe train`, or a file of weights"
     runs = sorted(str(path) for path in _saved_runs(folder))
     listed = f" ({', '.join(runs)})" if 0 < len(runs) <= _MOST_LISTED else ""
-    shipped = ", ".join(name for name in shipped_names() if name != BASE)
+    recognizers = ", ".join(name for name in shipped_names() if name != BASE)
     return (
         f"pass a directory of `skelpipe train`{listed}, a file of weights, or the name of weights of the package: "
-        f"{shipped}, or only for `skelpipe train --init` {BASE}"
+        f"{recognizers}, or only for `skelpipe train --init` {BASE}"
     )
+
+
+def _may_be_name(run: str | Path, folder: Path) -> bool:
+    """Return whether a path is the name of a run, with or without the folder that contains the runs."""
+    return Path(run).parent in (Path(), folder)
 
 
 def _saved_runs(folder: Path) -> list[Path]:

@@ -5,7 +5,10 @@ from pathlib import Path
 from pipeline.export_model.workflow import export_run, refuse_existing
 from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
+from recognition.packed import BASE, shipped
+from recognition.run_folder import is_encoder
 from recognition.run_names import located, meant, name_of
+from recognition.runs import detector_file
 
 # Folder of exported networks.
 FOLDER = Path("exported")
@@ -36,13 +39,18 @@ def export(model: str, kind: str, out: Path | None, weights: Path | None, int8: 
             raise UsageError(f"--int8: only runs have 8-bit weights, not {model}; omit --int8")
         if kinds:
             return _export_network(model, kinds[0], kind, out or FOLDER / f"{model}.onnx", weights)
-        hint = meant(model) or (
+        hint = meant(model, wanted=_is_recognizer) or (
             "pass a directory of `skelpipe train`, or a name listed by `skelpipe models`, such as vitpose-b"
         )
         raise UsageError(f"{model}: neither a run nor a network; {hint}")
     if weights is not None:
         raise UsageError(f"--weights {weights}: {model} is a run, which has its own weights; omit --weights")
     return export_run(run, kind, out or FOLDER / name_of(run), int8=int8)
+
+
+def _is_recognizer(run: Path) -> bool:
+    """Return whether a run recognises actions of clips: neither an encoder, an action detector, nor initial weights."""
+    return run != shipped(BASE) and not is_encoder(run) and detector_file(run) is None
 
 
 def _is_network(name: str, kind: str) -> bool:

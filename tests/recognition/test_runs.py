@@ -161,9 +161,13 @@ def test_a_mistyped_name_is_answered_with_the_nearest_run(run, tmp_path, monkeyp
     shutil.copytree(run, tmp_path / "runs" / "Fighting")
     with pytest.raises(WeightsError, match=r"^zoo: no such run; pass .* train` \(runs/Fighting\), a file of weights"):
         runs.load_run("zoo")
-    for name in ("fighting", "Fightng"):
+    for name in ("fighting", "Fightng", "runs/Fightng"):
         with pytest.raises(WeightsError, match=f"^{name}: no such run; did you mean runs/Fighting\\?$"):
             runs.load_run(name)
+    with pytest.raises(WeightsError, match=r"^runs/everyda: no such run; did you mean everyday, a recognizer"):
+        runs.load_run("runs/everyda")
+    with pytest.raises(WeightsError, match=r"^other/Fightng: no such run; pass a directory of `skelpipe train`, or a"):
+        runs.load_run("other/Fightng")
     for number in range(5):
         shutil.copytree(run, tmp_path / "runs" / f"{number}")
     with pytest.raises(WeightsError, match="train`, a file of weights"):

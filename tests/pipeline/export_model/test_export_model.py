@@ -260,6 +260,9 @@ def test_existing_folder_and_unknown_names_are_refused(exported: Path) -> None:
     assert result.exit_code == 2 and "neither a run nor a network" in result.output
     result = skelpipe("export-model", "everyda")
     assert result.exit_code == 2 and "did you mean everyday, a recognizer of the package?" in result.output
+    # Initial weights cannot be exported.
+    result = skelpipe("export-model", "bas")
+    assert result.exit_code == 2 and "neither a run nor a network; pass a directory" in " ".join(result.output.split())
     result = skelpipe("export-model", "everyday", "--format", "tflite")
     assert result.exit_code == 2 and "must be one of onnx, openvino, torch" in result.output
 
