@@ -1,7 +1,7 @@
 """`skelpipe predict`: predict actions from videos, skeleton files, a camera or a stream."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +71,7 @@ def predict(
         VideoError: A camera or a stream cannot be read.
     """
     networks, engine, file_options = networks or Networks(), engine or Engine(), file_options or SkeletonFileOptions()
-    live, skeletons, found = _sorted_inputs(given, options, file_options)
+    live, skeletons, found = _sorted_inputs(given, networks, options, file_options)
     sources = found.sources
     run = run if run is not None else _newest(console)
     found_detector = _checked_detector(run)
@@ -104,7 +104,7 @@ def predict(
 
 
 def _sorted_inputs(
-    given: Sequence[str | Path], options: PredictOptions, file_options: SkeletonFileOptions
+    given: Sequence[str | Path], networks: Networks, options: PredictOptions, file_options: SkeletonFileOptions
 ) -> tuple[list[str], list[Path], Inputs]:
     """Return cameras and streams, skeleton files, and videos.
 
@@ -115,6 +115,8 @@ def _sorted_inputs(
     skeletons = [Path(word) for word in given if str(word) not in live and _holds_skeletons(Path(word))]
     videos = [word for word in given if str(word) not in live and Path(word) not in skeletons]
     _refuse_contradictions(live, skeletons, videos, options, file_options)
+    if not (live or videos):
+        _refuse_networks(skeletons[0], networks)
     found = survey(videos) if videos else Inputs()
     _refuse_overlay(found.sources, options)
     return live, skeletons, found
@@ -285,6 +287,16 @@ def _refuse_contradictions(
         raise UsageError(f"--explain: not available for the live source {live[0]}; record it to a file first")
     if live and options.overlay is not None and options.overlay.suffix.lower() != ".mp4":
         raise UsageError(f"--overlay {options.overlay}: the overlay of a stream must be an *.mp4 file")
+
+
+def _refuse_networks(skeletons: Path, networks: Networks) -> None:
+    """Refuse options of stage one where all inputs are skeleton files; `skeletons` is one of them."""
+    for name, value in asdict(networks).items():
+        if value is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {value}: has no effect, because {skeletons} contains skeletons already; "
+                "omit it, or pass the videos"
+            )
 
 
 def _refuse_overlay(sources: Sequence[Source], options: PredictOptions) -> None:

@@ -67,6 +67,7 @@ CASES = {
     "predict nosuch.pkl": (2, "nosuch.pkl: file not found"),
     "predict clips/clip.mp4 --run nosuch": (1, "nosuch: no such run"),
     "predict clips/clip.mp4 --run everyda": (1, f"everyda: no such run; {EVERYDAY_IS_MEANT}"),
+    "predict clips/clip.mp4 --run runs/everyda": (1, f"runs/everyda: no such run; {EVERYDAY_IS_MEANT}"),
     "predict clips/clip.mp4 --run somewhere/everyda": (1, "somewhere/everyda: no such run; pass a directory of"),
     "train --data nosuch.pkl": (1, "nosuch.pkl: cannot be read"),
     "train --data data.pkl --init nosuch": (1, "nosuch: no such run"),
@@ -131,6 +132,22 @@ CASES = {
     "predict clips/clip.mp4 --backend nosuch": (2, "--backend nosuch: must be one of"),
     "predict clips/clip.mp4 --tiles nosuch": (2, "--tiles nosuch: must be "),
     "predict clips/clip.mp4 --detection-threshold 2": (2, "--detection-threshold 2: must be "),
+    **{
+        f"predict data.pkl {option}": (
+            2,
+            f"{option}: has no effect, because data.pkl contains skeletons already; omit it, or pass the videos",
+        )
+        for option in (
+            "--estimator vitpose",
+            "--detector rtmdet-m",
+            "--checkpoint weights.pth",
+            "--detector-checkpoint weights.pth",
+            "--detection-threshold 0.4",
+            "--tiles always",
+        )
+    },
+    # The options apply to the videos among the inputs.
+    "predict data.pkl clips/clip.mp4 --tiles always --run nosuch": (1, "nosuch: no such run"),
     "predict clips/clip.mp4 --threshold nosuch": (2, "--threshold nosuch: must be a probability from 0 to 1"),
     "robustness nosuch --only nosuch": (2, "--only nosuch: unknown family of perturbations"),
     "serve --run nosuch": (1, "nosuch: no such run"),
