@@ -8,6 +8,7 @@ import yaml
 from pipeline.sharing.markdown import stem, table
 from pipeline.sharing.measured import accuracy_sections, calibration_section, robustness_section
 from pipeline.sharing.run_facts import RunFacts
+from recognition.packed import BASE, shipped
 
 TASK = "video-classification"
 # Settings of the training that readers compare first; the weights contain all of them.
@@ -29,9 +30,9 @@ def card_of(
     used = address or facts.reference
     parts = [
         *((facts.card,) if facts.card is not None else (f"# {facts.name}", _summary(facts))),
-        _usage(facts, used),
+        _usage(facts, used) if facts.card is None else "## Use\n\n" + _usage(facts, used),
         *sections,
-        *(_measured_since(facts) if facts.card is not None else _from_files(facts)),
+        *(_beyond_card(facts) if facts.card is not None else _from_files(facts)),
         "## Licence\n\n" + _licence(license_id),
     ]
     if facts.card is None:
@@ -49,8 +50,10 @@ def _from_files(facts: RunFacts) -> Iterator[str]:
     yield "## Robustness\n\n" + robustness_section(facts)
 
 
-def _measured_since(facts: RunFacts) -> Iterator[str]:
-    """Yield sections on what was measured after the card that the weights came with was written."""
+def _beyond_card(facts: RunFacts) -> Iterator[str]:
+    """Yield sections that a card of the package's weights lacks: the pose estimator, and what was measured later."""
+    if facts.content.get("estimator") is not None:
+        yield "## Pose estimation\n\n" + _estimation(facts)
     if facts.evaluations:
         yield from accuracy_sections(facts)
         yield "## Calibration\n\n" + calibration_section(facts)
@@ -102,7 +105,7 @@ def _summary(facts: RunFacts) -> str:
 
 
 def _usage(facts: RunFacts, used: str) -> str:
-    if facts.is_encoder:
+    if facts.is_encoder or facts.weights == shipped(BASE):
         return f"```bash\nskelpipe train --init {used} --data skeletons.pkl\n```"
     return (
         f"```bash\npip install '.[all]'    # in the checkout of skelpipe\nskelpipe predict clip.mp4 --run {used}\n```"

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pose_extraction.files import sha256_of
 from recognition.evaluation.metrics import wilson_interval
+from recognition.packed import FOLDER, read_described
 
 
 def skelpipe(*words: object) -> str:
@@ -154,10 +155,24 @@ def test_what_was_not_measured_is_named_with_the_command(own_run, tmp_path):
 def test_the_card_of_the_package_s_recognizer_has_its_accuracy_on_people_that_it_was_not_trained_on():
     front, text = parts_of(skelpipe("card", "everyday", "--license", "other"))
     assert front["license"] == "other"
-    assert "A recognizer of 24 actions" in text and "8dc3e8bc112f" in text
+    shipped = (FOLDER / "everyday.md").read_text(encoding="utf-8").strip()
+    facts = read_described(FOLDER / "everyday.safetensors")
+    assert text.startswith(f"\n{shipped}\n\n## Use\n\n```bash\n") and "Not measured" not in text
+    assert f"A recognizer of {len(facts['label_names'])} actions" in text
+    assert all(source["sha256"] in text for source in facts["sources"])
     rows = rows_of(text, "Accuracy on people that it was not trained on")
-    assert rows["expected calibration error"][0] == "0.010" and rows["squat"][0] == "117 of 117"
-    assert "skelpipe predict clip.mp4 --run everyday" in text and "Not measured" not in text
+    assert {*facts["label_names"], "expected calibration error"} <= rows.keys()
+    use = text.split("\n## Use\n", 1)[1].split("\n## ", 1)[0]
+    assert "skelpipe predict clip.mp4 --run everyday" in use
+    assert rows_of(text, "Pose estimation")["pose estimator"] == [facts["estimator"]]
+
+
+def test_the_card_of_initial_weights_says_how_to_train_with_them():
+    _, text = parts_of(skelpipe("card", "base"))
+    use = text.split("\n## Use\n", 1)[1].split("\n## ", 1)[0]
+    assert "skelpipe train --init base" in use and "predict" not in use
+    # They come from no estimator.
+    assert "## Pose estimation" not in text
 
 
 def test_the_card_of_the_package_s_recognizer_has_what_the_user_measured(own_run, tmp_path, monkeypatch):
@@ -168,4 +183,5 @@ def test_the_card_of_the_package_s_recognizer_has_what_the_user_measured(own_run
     # Not in the installed package, which may be read-only.
     assert (tmp_path / "runs" / "everyday" / "evaluation").is_dir()
     _, text = parts_of(skelpipe("card", "everyday"))
-    assert "## Accuracy on made, one_test" in text and "## Calibration" in text and "117 of 117" in text
+    shipped = (FOLDER / "everyday.md").read_text(encoding="utf-8").strip()
+    assert "## Accuracy on made, one_test" in text and "## Calibration" in text and shipped in text
