@@ -156,7 +156,7 @@ def _json_row(entry: ModelEntry, cache_dir: Path | None) -> dict[str, Any]:
         "on_this_machine": is_here(entry, cache_dir),
         "missing_packages": missing_packages(entry),
         "actions": None,
-        "use": [f"--{entry.kind} {entry.name}"],
+        "use": [f"skelpipe extract --{entry.kind} {entry.name}"],
     }
 
 
