@@ -150,7 +150,8 @@ def with_instead(results: Mapping[Key, Result], words: Sequence[str]) -> dict[Ke
     Raises:
         UsageError: A word is not of this form, or the data set has no results of OTHER.
     """
-    found = dict(results)
+    replacements: dict[tuple[str, str], dict[Key, Result]] = {}
+    moved: set[tuple[str, str]] = set()
     for word in words:
         data, _, names = word.partition(":")
         method, _, other = names.partition("=")
@@ -159,10 +160,13 @@ def with_instead(results: Mapping[Key, Result], words: Sequence[str]) -> dict[Ke
         own = {key: result for key, result in results.items() if (key.data, key.method) == (data, other)}
         if not own:
             raise UsageError(f"--instead {word}: there are no results of {other} on {data}")
-        found = {key: result for key, result in found.items() if key.data != data or key.method not in (method, other)}
-        for key, result in own.items():
-            named = replace(key, method=method)
-            found[named] = replace(result, key=named)
+        named = {key: replace(key, method=method) for key in own}
+        replacements[data, method] = {named[key]: replace(result, key=named[key]) for key, result in own.items()}
+        moved |= {(data, method), (data, other)}
+    # All at once, so that two methods can change places.
+    found = {key: result for key, result in results.items() if (key.data, key.method) not in moved}
+    for replacement in replacements.values():
+        found |= replacement
     return found
 
 

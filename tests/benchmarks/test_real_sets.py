@@ -644,6 +644,10 @@ def test_a_method_can_take_the_place_of_another_on_one_set() -> None:
         ("yoga", "svm_unmirrored"): 1.0,
         ("yoga", "trees"): 0.5,
     }
+    swapped = with_instead(results, ["weizmann:svm=svm_unmirrored", "weizmann:svm_unmirrored=svm"])
+    accuracy = {key.method: one.right.mean() for key, one in swapped.items()}
+    assert accuracy == {"svm": 1.0, "svm_unmirrored": 0.5, "trees": 0.5}
+    assert all(one.key == key for key, one in swapped.items())
     with pytest.raises(UsageError, match="there are no results of maskclr on weizmann"):
         with_instead(results, ["weizmann:svm=maskclr"])
     for word in ("weizmann", "weizmann:svm", "svm=trees"):
