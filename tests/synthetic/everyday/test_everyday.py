@@ -1,6 +1,7 @@
 """The recognizer of the package: several data sets become one training, and the card says what the result is worth."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -55,3 +56,11 @@ def test_the_card_of_a_shipped_recognizer_has_its_accuracy_and_its_answers_to_ot
     unknown, names = (cell.strip() for cell in row.strip("|").split("|")[1:])
     wrong = sum(int(part.rpartition(" ")[2]) for part in names.split(", ") if part)
     assert unknown == f"{12 - wrong} of 12" and wrong <= 2
+
+
+def test_the_command_in_the_shipped_card_names_the_files_of_other_actions() -> None:
+    card = (packed.FOLDER / "everyday.md").read_text(encoding="utf-8")
+    section = card.split("\n## On actions that it does not know\n", 1)[1].split("\n## ", 1)[0]
+    _, _, *rows = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("|")]
+    command, *_ = [line for line in card.splitlines() if line.startswith("- Made with")]
+    assert rows and [Path(file).stem for file in re.findall(r"--unknown \w+=(\S+)", command)] == rows
