@@ -267,6 +267,17 @@ def test_existing_folder_and_unknown_names_are_refused(exported: Path) -> None:
     assert result.exit_code == 2 and "must be one of onnx, openvino, torch" in result.output
 
 
+def test_only_recognizers_are_suggested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+    (run / "best.safetensors").touch()
+    for name in ("mien", "runs/mien"):
+        assert "did you mean runs/mine?" in skelpipe("export-model", name).output
+    (run / "about.json").write_text('{"method": "mamp"}')
+    assert "did you mean" not in skelpipe("export-model", "mien").output
+
+
 @pytest.mark.skipif(bool(mmlab_packages.missing_packages()), reason="mmdet is not installed")
 def test_a_video_is_predicted_with_an_exported_detector_and_without_torch(exported: Path, tmp_path: Path) -> None:
     for name in ("rtmdet-nano-rendered", "hrnet-tiny"):
