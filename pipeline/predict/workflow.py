@@ -115,7 +115,7 @@ def _sorted_inputs(
     skeletons = [Path(word) for word in given if str(word) not in live and _holds_skeletons(Path(word))]
     videos = [word for word in given if str(word) not in live and Path(word) not in skeletons]
     _refuse_contradictions(live, skeletons, videos, options, file_options)
-    if not (live or videos):
+    if skeletons and not (live or videos):
         _refuse_networks(skeletons[0], networks)
     found = survey(videos) if videos else Inputs()
     _refuse_overlay(found.sources, options)

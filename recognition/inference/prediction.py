@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -134,7 +135,8 @@ def _other_classes(clips: ClipSet, unknown: Sequence[str], trained: "Trained", *
     """Return the message about classes of a file that the recognizer does not have."""
     classes = ("class " if len(unknown) == 1 else "classes ") + listed([repr(name) for name in unknown])
     calling = (
-        f"If the run knows these actions by other names, say so, as in --call {unknown[0]}=NAME; otherwise train"
+        f"If the run knows these actions by other names, say so, as in --call {shlex.quote(f'{unknown[0]}=NAME')}; "
+        "otherwise train"
         if with_call
         else "Train"
     )

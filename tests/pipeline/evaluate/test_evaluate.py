@@ -181,23 +181,23 @@ def with_classes(trained: tuple[Path, Path], path: Path, **names: str) -> Path:
 
 def test_classes_with_other_names_are_called_as_in_the_run(trained: tuple[Path, Path], tmp_path: Path) -> None:
     """Two of them are one class of the run."""
-    data = with_classes(trained, tmp_path / "called.pkl", wave="wave2")
+    data = with_classes(trained, tmp_path / "called.pkl", wave="wave 2")
     first, _ = evaluated(trained[0])
     options = ["--data", str(data), "--no-figures", "--device", "cpu", "--precision", "fp32", "--json"]
     command = ["evaluate", str(trained[0]), *options]
-    called = CliRunner().invoke(app, [*command, "--call", "wave2=wave", "--call", "hop=jump"])
+    called = CliRunner().invoke(app, [*command, "--call", "wave 2=wave", "--call", "hop=jump"])
     assert called.exit_code == 0, called.output
     found = json.loads(called.stdout)
     assert found["confusion"] == first.metrics.confusion.tolist()
-    assert found["call"] == {"wave2": "wave", "hop": "jump"} and as_dictionary(first)["call"] == {}
+    assert found["call"] == {"wave 2": "wave", "hop": "jump"} and as_dictionary(first)["call"] == {}
     stored = trained[0] / "evaluation" / "called-one_test" / "evaluation.json"
     assert json.loads(stored.read_text(encoding="utf-8")) == found
     card = CliRunner().invoke(app, ["card", str(trained[0])])
-    assert "wave2=wave, hop=jump" in card.output and "name: called (classes renamed)\n" in card.output
+    assert "wave 2=wave, hop=jump" in card.output and "name: called (classes renamed)\n" in card.output
     missing = CliRunner().invoke(app, command)
     output = " ".join(missing.output.split())
-    assert missing.exit_code == 2 and "contains clips of classes 'wave2', 'hop', but the classes of" in output
-    assert "as in --call wave2=NAME" in output
+    assert missing.exit_code == 2 and "contains clips of classes 'wave 2', 'hop', but the classes of" in output
+    assert "as in --call 'wave 2=NAME'" in output
 
 
 def test_results_with_other_names_of_classes_have_a_folder_of_their_own(
