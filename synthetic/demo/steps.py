@@ -148,7 +148,8 @@ def _skeletons(folder: Path, plan: DemoPlan, networks: Networks, reporter: Repor
     out = folder / "skeletons"
     words = skelpipe("extract", *chosen, "--labels", str(labels), "--out", str(out), str(folder / CLIPS))
     with reporter.step("Extracting skeletons with small networks", words) as step:
-        settings = parse_settings(vars(networks), place="the demonstration")
+        given = {name: value for name, value in vars(networks).items() if value is not None}
+        settings = parse_settings(given, place="the demonstration")
         report = extract([folder / CLIPS], out, settings=settings, labels=str(labels), console=reporter.console)
         if report.data_set is None or report.failed:
             raise SkelpipeError(
