@@ -24,8 +24,9 @@ from recognition.settings import TrainingSettings
 from recognition.training.preparation import Prepared
 
 # Approximate duration in seconds of the steps of a run with an automatic number of epochs: of any run, for each clip,
-# and the longest. 60 clips train for 51 seconds, 400 for three minutes, 1200 for seven and a half.
-CPU_BUDGET, CUDA_BUDGET = (30.0, 0.35, 1800.0), (60.0, 0.4, 7200.0)
+# and the longest. 60 clips train for 47 seconds, 400 for two and a half minutes, 1200 for six. A few steps are measured
+# before the first epoch; with reading of clips and slower minutes of a machine, epochs take up to a third longer.
+CPU_BUDGET, CUDA_BUDGET = (30.0, 0.28, 1800.0), (60.0, 0.4, 7200.0)
 # Minimum and maximum number of epochs per phase.
 EPOCHS = (5, 300)
 # Number of batches that are measured, after a warm-up batch.
