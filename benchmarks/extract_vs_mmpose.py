@@ -215,7 +215,7 @@ def peak_memory(name: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", type=Path, help="video, of which the first frames are used")
+    parser.add_argument("clip", type=Path, help="video; its first frames are used")
     parser.add_argument(
         "--estimator", default="hrnet-w32", help="pose estimator of both programs (default: %(default)s)"
     )

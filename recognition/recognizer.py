@@ -202,9 +202,23 @@ class Recognizer(nn.Module):
         """
         features = self.head.hidden(pooled)
         logits = self.head.fc2(features)
-        if self.movement is None or descriptor is None or not self.movement.is_fitted:
+        own = self.of_descriptors(descriptor)
+        if own is None or self.movement is None:
             return features, logits
-        return features, self.movement.joined(logits, descriptor)
+        return features, self.movement.joined_with(logits, own)
+
+    def of_descriptors(self, descriptor: torch.Tensor | None) -> torch.Tensor | None:
+        """Return the logits (N, K) of the classifier of descriptors alone; None before it is fitted, and without one.
+
+        Args:
+            descriptor: float32 (N, D), see `Batch`; None without.
+        """
+        if self.movement is None or descriptor is None or not self.movement.is_fitted:
+            return None
+        # Not in the precision of the network: distances and coefficients need all digits.
+        with torch.autocast(descriptor.device.type, enabled=False):
+            logits: torch.Tensor = self.movement(descriptor)
+            return logits
 
 
 def drop_elements(representation: torch.Tensor, probability: float, *, frames_alike: int = 1) -> torch.Tensor:

@@ -108,16 +108,12 @@ def _fitted_confidence(
     if np.isinf(known.features).any():
         return None
     distance = fit_feature_distance(known.features, known.labels)
-    logits, labels, distances = [], [], []
-    # What the network answers to clips that it was trained on says nothing about others, so that with these clips the
-    # unknown score, and its threshold, are based on the classifier of descriptors alone.
-    scored: list[np.ndarray] | None = None if further is None else []
+    logits, labels, distances, scored = [], [], [], []
     if len(held_out):
         apart = _outputs(prepared, held_out, objective, loop)
         logits, labels, distances = [apart.logits], [apart.labels], [distance(apart.features)]
-        if scored is not None and apart.of_descriptors is not None:
-            scored.append(apart.of_descriptors)
-    if further is not None and scored is not None:
+        scored = [apart.logits if apart.of_descriptors is None else apart.of_descriptors]
+    if further is not None:
         own = _outputs(prepared, further.indices, objective, loop)
         logits.append(further.logits)
         scored.append(further.logits)
@@ -128,7 +124,9 @@ def _fitted_confidence(
         np.concatenate(labels),
         distance=distance,
         distances=np.concatenate(distances),
-        of_descriptors=None if scored is None else np.concatenate(scored),
+        # What the network answers to clips that it was trained on says nothing about others, so that with these clips
+        # the unknown score, and its threshold, are based on the classifier of descriptors alone.
+        of_descriptors=None if further is None else np.concatenate(scored),
     )
 
 
@@ -157,7 +155,6 @@ def _outputs(prepared: Prepared, indices: np.ndarray, objective: MaskCLR, loop: 
     order, size = np.argsort(dataset.lengths, kind="stable"), settings.training.batch_size
     batches = [[(0, place) for place in order[first : first + size].tolist()] for first in range(0, len(order), size)]
     features, logits, scored = [], [], []
-    movement = objective.recognizer.movement
     objective.eval()
     with torch.no_grad(), loop.module.autocast():
         for part in loop.load(batches, dataset=dataset):
@@ -165,9 +162,8 @@ def _outputs(prepared: Prepared, indices: np.ndarray, objective: MaskCLR, loop: 
             of_batch = objective.recognizer.features(batch)
             features.append(part.described(of_batch[0].float().cpu().numpy()).astype(np.float64))
             logits.append(of_batch[1].double().cpu().numpy())
-            if movement is not None and batch.descriptor is not None and movement.is_fitted:
-                with torch.autocast(loop.fabric.device.type, enabled=False):
-                    scored.append(movement(batch.descriptor).double().cpu().numpy())
+            if (own := objective.recognizer.of_descriptors(batch.descriptor)) is not None:
+                scored.append(own.double().cpu().numpy())
     back = np.argsort(order)
     return _Outputs(
         np.concatenate(features)[back],

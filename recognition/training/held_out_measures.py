@@ -42,10 +42,7 @@ def measure(recognizer: Recognizer, batches: Iterable[Batch], fabric: "Fabric") 
     for part in batches:
         batch = part.to(device)
         network = recognizer.of_network(batch)[1].float()
-        own = None
-        if movement is not None and batch.descriptor is not None and movement.is_fitted:
-            with torch.autocast(device.type, enabled=False):
-                own = movement(batch.descriptor)
+        own = recognizer.of_descriptors(batch.descriptor)
         for row, share in enumerate(shares):
             logits = network
             if movement is not None and own is not None:
